@@ -1,0 +1,92 @@
+# One short target per thing a person does; `make` alone lists them.
+#
+#   PROFILE=tiny|laptop|paper   the size of every live run (tiny: built-in data, no download)
+#   DATA=...                    the data set instead of the profile's own: a name, or a folder of images
+#   BACKEND=cpu|gpu|jax         what .venv gets as Keras' backend (an extra in pyproject.toml)
+#   PYTHON=python3.12           the Python that .venv is made from
+
+SHELL := bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+
+PROFILE ?= tiny
+PYTHON ?= python3
+BACKEND ?= cpu
+CELL_TIMEOUT ?= 300
+
+export EMBSEL_PROFILE := $(PROFILE)
+ifneq ($(DATA),)
+export EMBSEL_DATA := $(DATA)
+endif
+ifeq ($(BACKEND),jax)
+export KERAS_BACKEND := jax
+endif
+
+# Every tool, and every kernel that a tool starts, comes from .venv and from nowhere else.
+BIN := $(CURDIR)/.venv/bin
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export JUPYTER_PREFER_ENV_PATH := 1
+export PYTHONNOUSERSITE := 1
+unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
+
+VENV := .venv/ready-$(BACKEND)
+HTML := _build/html/index.html
+QUICK := tests/test_pairs.py tests/test_repository.py
+
+.PHONY: help book test check units chapters notebooks record links clean
+
+help: ## list the targets
+	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=cpu|gpu|jax]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+book: $(VENV) ## build the book and run every chapter live; any failure or warning fails the build
+	@echo "Building the book ($(PROFILE) profile): every chapter runs, a minute or two each."
+	@rm -rf _build
+	@$(BIN)/jupyter-book build . -W -n --keep-going
+	@test -f $(HTML)
+	@echo "The book: $(CURDIR)/$(HTML)"
+
+test: check units chapters ## all the checks that CI makes
+	@echo "All checks passed."
+
+check: $(VENV) ## quick checks: ruff, codespell, notebook pairs, the repository's own rules
+	@echo "Quick checks."
+	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+	@$(BIN)/pytest -q $(QUICK)
+
+units: $(VENV) ## the tests of embsel and of the book's pages
+	@echo "Unit tests."
+	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) --durations=5
+
+chapters: $(VENV) ## run every notebook and compare the outputs marked for it
+	@echo "Running the notebooks ($(PROFILE) profile)."
+	@$(BIN)/pytest notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
+
+notebooks: $(VENV) ## bring each .ipynb up to its .md and run it, replacing its outputs
+	@echo "Running the notebooks ($(PROFILE) profile) and writing their outputs."
+	@$(BIN)/python notebooks/refresh.py
+
+record: $(VENV) ## make the recorded runs: make record ARGS="..."
+	@$(BIN)/python -m embsel $(ARGS)
+
+links: $(VENV) ## check the addresses that the book cites (needs the network)
+	@$(BIN)/jupyter-book build . --builder linkcheck --keep-going
+
+clean: ## remove the built book, caches and .venv
+	rm -rf _build .venv .pytest_cache .ruff_cache .hypothesis .coverage build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV): pyproject.toml
+	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') || \
+	    { echo "There is no working Python named '$(PYTHON)': name one with make PYTHON=/path/to/python3.12"; exit 1; }; \
+	case $$version in 3.11|3.12|3.13) ;; *) \
+	    echo "This needs Python 3.11, 3.12 or 3.13, and $(PYTHON) is $$version: name another with make PYTHON=..."; exit 1;; esac
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	    { rm -rf .venv; echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "Installing what pyproject.toml asks for into .venv: this takes a minute or two."
+	@$(BIN)/python -m pip install --quiet --editable '.[$(BACKEND),book,test]' || \
+	    { echo "The installation failed: the lines above say why."; exit 1; }
+	@rm -f .venv/ready-* && touch $@

@@ -1,0 +1,62 @@
+"""Keras, imported without TensorFlow's log lines, and what it runs on."""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def _silence():
+    """Send file descriptor 2 to the null device: TensorFlow writes to it before any log level is read."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+try:
+    with _silence():
+        import keras
+
+        BACKEND = keras.backend.backend()
+        if BACKEND == "tensorflow":
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # else it advises on retracing whenever a second model predicts
+            tensorflow.config.list_physical_devices()  # the first look at the devices writes log lines too
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"Keras needs a backend, and {error.name!r} is not installed: install tensorflow, or install jax and "
+        "set the environment variable KERAS_BACKEND=jax."
+    ) from error
+if BACKEND not in ("tensorflow", "jax"):
+    raise ImportError(f"KERAS_BACKEND={BACKEND} is not supported here: use tensorflow or jax.")
+
+
+def hardware() -> str:
+    """Return what the backend computes on, e.g. ``"NVIDIA H200"`` or ``"AMD EPYC (2 cores)"``."""
+    if BACKEND == "jax":
+        import jax
+
+        devices = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    else:
+        found = tensorflow.config.list_physical_devices("GPU")
+        devices = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in found]
+    if devices:
+        return devices[0] if len(devices) == 1 else f"{len(devices)} x {devices[0]}"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()} ({cores} cores)"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine() or "unknown processor"

@@ -1,0 +1,122 @@
+"""The paper's two networks, exactly as its Figures 1 and 2 draw them, with the sizes as arguments.
+
+Neither knows how it is trained. Weights start from Glorot's uniform distribution (Keras' default; the paper gives none), drawn
+from `seed`.
+"""
+
+import itertools
+
+from embsel.backend import keras
+
+layers = keras.layers
+
+# Not given in the paper. Keras' default of 0.99 needs several hundred steps to forget its starting values, and our shortest runs
+# are shorter than that; 0.9 (the common choice elsewhere) forgets in a few dozen.
+NORM_MOMENTUM = 0.9
+
+
+class _Build:
+    """Layers with numbered seeds, so that one integer fixes every starting weight."""
+
+    def __init__(self, seed: int):
+        self._seeds = itertools.count(1_000 * seed)
+
+    def _start(self):
+        return keras.initializers.GlorotUniform(seed=next(self._seeds))
+
+    def conv(self, width: int):
+        return layers.Conv2D(width, 5, padding="same", activation="relu", kernel_initializer=self._start())
+
+    def deconv(self, width: int, activation: str | None = "relu"):
+        return layers.Conv2DTranspose(
+            width, 5, strides=2, padding="same", activation=activation, kernel_initializer=self._start()
+        )
+
+    def dense(self, width: int, activation: str | None, decay: float):
+        penalty = keras.regularizers.L2(decay / 2) if decay else None  # decay x 1/2 |w|^2, the tutorial's convention
+        return layers.Dense(width, activation, kernel_initializer=self._start(), kernel_regularizer=penalty)
+
+
+def _pool():
+    return layers.MaxPooling2D(3, strides=2, padding="same")
+
+
+def _norm():
+    return layers.BatchNormalization(momentum=NORM_MOMENTUM)
+
+
+def classifier(
+    classes: int,
+    *,
+    shape: tuple[int, int, int] = (24, 24, 3),
+    width: int = 64,
+    dense: tuple[int, int] = (384, 192),
+    decay: float = 0.004,
+    seed: int = 0,
+) -> keras.Model:
+    """Return the paper's image classifier (Figure 1): pixels `(B, *shape)` float32, standardised, to logits `(B, classes)`.
+
+    `width` is the number of filters of both convolutions, `dense` the two hidden layers, `decay` the weight decay on those two
+    (section 4.1.1). The softmax is left to the loss.
+    """
+    build = _Build(seed)
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            build.conv(width),
+            _pool(),
+            _norm(),
+            build.conv(width),
+            _norm(),
+            _pool(),
+            layers.Flatten(),
+            build.dense(dense[0], "relu", decay),
+            build.dense(dense[1], "relu", decay),
+            build.dense(classes, None, 0.0),
+        ],
+        name="classifier",
+    )
+
+
+def autoencoder(
+    *,
+    shape: tuple[int, int, int] = (24, 24, 3),
+    widths: tuple[int, int, int] = (64, 32, 24),
+    final: str | None = "relu",
+    seed: int = 0,
+) -> tuple[keras.Model, keras.Model]:
+    """Return the paper's autoencoder (Figure 2) as `(encoder, decoder)`.
+
+    The encoder maps pixels in [0, 1] `(B, *shape)` to embeddings `(B, h * w * widths[2])`: 3 x 3 x 24 = 216 numbers at the paper's
+    sizes. The decoder maps those back to `(B, *shape)`. Height and width of `shape` must be multiples of 8. With the paper's
+    `final` ReLU the decoder cannot give a negative number, so its targets must not be negative either.
+    """
+    height, wide, channels = shape
+    build = _Build(seed)
+    encoder = keras.Sequential(
+        [
+            keras.Input(shape),
+            build.conv(widths[0]),
+            _pool(),
+            _norm(),
+            build.conv(widths[1]),
+            _norm(),
+            _pool(),
+            build.conv(widths[2]),
+            _norm(),
+            _pool(),
+            layers.Flatten(),
+        ],
+        name="encoder",
+    )
+    decoder = keras.Sequential(
+        [
+            keras.Input((encoder.output_shape[1],)),
+            layers.Reshape((height // 8, wide // 8, widths[2])),
+            build.deconv(widths[2]),
+            build.deconv(widths[2]),
+            build.deconv(channels, final),
+        ],
+        name="decoder",
+    )
+    return encoder, decoder

@@ -1,0 +1,298 @@
+"""The training loop: phases of steps or of seconds, evaluated on the way, the same on TensorFlow and on JAX.
+
+Knows nothing of how a subset was chosen: a phase is a list of image numbers and a length (paper, section 4.4).
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from embsel import images
+from embsel.backend import BACKEND, keras
+from embsel.errors import InputError
+
+ops = keras.ops
+
+CROP = 24  # the paper's networks see 24 x 24 pixels of each image
+MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
+CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training on the images `indices` `(n,)`: so many `steps`, or so many `seconds` of training time."""
+
+    indices: np.ndarray
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self):
+        if len(self.indices) == 0:
+            raise InputError("A phase needs at least one image to train on, and got none.")
+        if (self.steps is None) == (self.seconds is None):
+            raise InputError("A phase is given in steps or in seconds: give exactly one of the two.")
+        if (self.steps if self.seconds is None else self.seconds) < 0:
+            raise InputError(f"A phase cannot have a negative length: {self.steps} steps, {self.seconds} seconds.")
+
+
+@dataclass
+class History:
+    """What a training run measured, one entry per evaluation.
+
+    `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the entry before, weight decay
+    included) and whatever the evaluation returned. `samples`, `training_seconds`, `evaluation_seconds` and `compile_seconds` are
+    totals.
+    """
+
+    points: list[dict] = field(default_factory=list)
+    samples: int = 0
+    training_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one quantity of every point, `(points,)` float, NaN where it was not measured."""
+        return np.array([point.get(name, np.nan) for point in self.points], dtype=float)
+
+
+def classifier_trainer(
+    network,
+    store: images.ImageStore,
+    *,
+    rate: float,
+    seed: int,
+    augment: bool = True,
+    divide_by: str = "deviation",
+    momentum: float = MOMENTUM,
+    averaging: float = 0.0,
+) -> keras.Model:
+    """Return the model that trains `network`: image numbers `(B,)` in, logits out, cross-entropy (Equation 1).
+
+    On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped without
+    `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights.
+    """
+    numbers = keras.Input((), dtype="int32")
+    pixels = store(numbers)
+    if augment:
+        pixels = images.RandomCropFlip(CROP, 2 * seed + 1)(pixels)
+        pixels = images.RandomLight(2 * seed + 2)(pixels)
+    else:
+        pixels = keras.layers.CenterCrop(CROP, CROP)(pixels)
+    model = keras.Model(numbers, network(images.Standardise(divide_by)(pixels)))
+    return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), rate, momentum, averaging)
+
+
+def autoencoder_trainer(
+    encoder,
+    decoder,
+    store: images.ImageStore,
+    *,
+    rate: float,
+    seed: int,
+    momentum: float = MOMENTUM,
+    averaging: float = 0.0,
+) -> keras.Model:
+    """Return the model that trains encoder and decoder: image numbers in, reproduction minus crop out, its mean square (Equation 2).
+
+    The crops are random and flipped but keep their light: the decoder's last ReLU needs targets in [0, 1].
+    """
+    numbers = keras.Input((), dtype="int32")
+    crop = images.RandomCropFlip(CROP, 2 * seed + 1)(store(numbers))
+    model = keras.Model(numbers, decoder(encoder(crop)) - crop)
+    return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), rate, momentum, averaging)
+
+
+def _compile(model, loss, rate: float, momentum: float, averaging: float):
+    average = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
+    model.compile(keras.optimizers.SGD(rate, momentum, **average), loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def averaging_for(steps: int) -> float:
+    """Return the decay of the weight average for a run of so many steps: it spans about the last tenth of the run.
+
+    "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still hold the
+    starting weights at the end of 10,000 steps.
+    """
+    return max(0.0, 1 - 10 / steps) if steps else 0.0
+
+
+def train(
+    model: keras.Model,
+    labels: np.ndarray,
+    phases: Sequence[Phase],
+    *,
+    batch: int,
+    seed: int,
+    evaluate: Callable[[], dict] | None = None,
+    every: int | None = None,
+    progress: str | None = None,
+) -> History:
+    """Train `model` through `phases` in order and return the `History`; its weights end up averaged.
+
+    `labels` `(N,)` belong to all images of the store. Every batch of `batch` images comes from a fresh shuffle of the phase's
+    images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the end of each phase and
+    at the end of all, the weights are replaced by their average while `evaluate()` returns numbers for the history. A phase in
+    seconds counts training alone: neither compilation nor evaluation. `progress` labels a progress bar; None shows none.
+    """
+    run = _compiled_steps(model)
+    history = History()
+    rng = np.random.default_rng(seed)
+    labels = np.asarray(labels, dtype="int32")
+    numbers = np.zeros((CHUNK, batch), dtype="int32")
+    step, losses = 0, []
+
+    history.compile_seconds = _timed(run, numbers, numbers, 0)[1]  # no step taken: compiles and changes nothing
+    bar = tqdm(total=sum(p.steps or 0 for p in phases) or None, desc=progress, disable=progress is None, leave=False)
+    with bar:
+        for phase_number, phase in enumerate(phases):
+            batches = _batches(phase.indices, batch, rng)
+            steps, seconds = 0, 0.0
+            while left := _steps_left(phase, steps, seconds):
+                n = min(left, CHUNK, every - step % every if every else CHUNK)
+                for i in range(n):
+                    numbers[i] = next(batches)
+                loss, spent = _timed(run, numbers, labels[numbers], n)
+                if not np.isfinite(loss):
+                    raise FloatingPointError(f"The loss became {loss} by step {step + n}: try a lower learning rate.")
+                step, steps, seconds = step + n, steps + n, seconds + spent
+                losses.append((n, loss))
+                history.samples += n * batch
+                history.training_seconds += spent
+                bar.update(n)
+                if (every and step % every == 0) or not _steps_left(phase, steps, seconds):
+                    point = {"step": step, "seconds": history.training_seconds, "phase": phase_number}
+                    point["loss"] = sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
+                    losses = []
+                    with averaged_weights(model):
+                        result, spent = _timed(evaluate) if evaluate else ({}, 0.0)
+                    history.evaluation_seconds += spent
+                    history.points.append(point | result)
+    _use_average(model)
+    return history
+
+
+def _timed(function: Callable, *arguments):
+    start = time.perf_counter()
+    return function(*arguments), time.perf_counter() - start
+
+
+def _steps_left(phase: Phase, steps: int, seconds: float) -> int:
+    """Return how many steps the phase still has, by the pace so far where it is given in seconds."""
+    if phase.steps is not None:
+        return phase.steps - steps
+    if seconds >= phase.seconds:
+        return 0
+    return max(1, int((phase.seconds - seconds) * steps / seconds)) if steps else 1
+
+
+def _batches(indices: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield batches `(batch,)` for ever: one shuffle of all `indices` after the other, cut without a gap."""
+    waiting = np.empty(0, dtype="int32")
+    while True:
+        while len(waiting) < batch:
+            waiting = np.concatenate([waiting, rng.permutation(indices).astype("int32")])
+        yield waiting[:batch]
+        waiting = waiting[batch:]
+
+
+def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int], float]:
+    """Return `run(numbers, labels, n)`: n training steps in one compiled call, giving their mean loss.
+
+    The step itself is Keras' own. Keras' `fit` would return to Python after each one, and on JAX it has no compiled loop, so this
+    is the one place where the two backends part: TensorFlow keeps its state in variables, JAX wants it handed in and out.
+    """
+    if BACKEND == "tensorflow":
+        import tensorflow
+
+        @tensorflow.function
+        def steps(numbers, labels, n):
+            for i in tensorflow.range(n):
+                model.train_step((numbers[i], labels[i]))
+
+    else:
+        import jax
+
+        def step(state, numbers, labels):
+            return model.train_step(state, (numbers, labels))[1]
+
+        if jax.default_backend() == "cpu":  # XLA's convolutions inside a compiled loop are 20 times slower on a CPU
+            compiled_step = jax.jit(step, donate_argnums=0)
+
+            def loop(state, numbers, labels, n):
+                if n == 0:  # the call that compiles
+                    compiled_step(jax.tree.map(ops.copy, state), numbers[0], labels[0])
+                for i in range(n):
+                    state = compiled_step(state, numbers[i], labels[i])
+                return state
+
+        else:
+
+            @partial(jax.jit, donate_argnums=0)
+            def loop(state, numbers, labels, n):
+                return ops.fori_loop(0, n, lambda i, state: step(state, numbers[i], labels[i]), state)
+
+        def steps(numbers, labels, n):
+            owners = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
+            owners = *owners, model.metrics_variables
+            state = loop(tuple([variable.value for variable in group] for group in owners), numbers, labels, n)
+            for group, values in zip(owners, state, strict=True):
+                for variable, value in zip(group, values, strict=True):
+                    variable.assign(value)
+
+    def run(numbers, labels, n):
+        model.reset_metrics()
+        steps(*(ops.convert_to_tensor(value, dtype="int32") for value in (numbers, labels, n)))
+        return float(model.get_metrics_result()["loss"])
+
+    return run
+
+
+def _use_average(model: keras.Model) -> None:
+    if model.optimizer.use_ema:
+        model.optimizer.finalize_variable_values(model.trainable_variables)
+        for variable in model.trainable_variables:  # a copy of its own: JAX gives away the buffers of what it is handed
+            variable.assign(ops.copy(variable.value))
+
+
+@contextlib.contextmanager
+def averaged_weights(model: keras.Model):
+    """Let `model` have the average of its weights inside the `with`, and its own again after it."""
+    own = [ops.copy(variable.value) for variable in model.trainable_variables]
+    _use_average(model)
+    try:
+        yield
+    finally:
+        for variable, value in zip(model.trainable_variables, own, strict=True):
+            variable.assign(value)
+
+
+def classify(network, pixels: np.ndarray, *, divide_by: str = "deviation") -> Callable[[], np.ndarray]:
+    """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H, W, C)`."""
+    return _predictor(lambda crop: network(images.Standardise(divide_by)(crop)), images.ImageStore(pixels))
+
+
+def score(logits: np.ndarray, labels: np.ndarray) -> dict:
+    """Return `test_loss`, the cross-entropy in nats (Equation 1), and `test_accuracy`, the fraction that is right."""
+    logits = logits.astype("float64")
+    logits -= logits.max(axis=1, keepdims=True)
+    likelihood = logits[np.arange(len(labels)), labels] - np.log(np.exp(logits).sum(axis=1))
+    return {"test_loss": float(-likelihood.mean()), "test_accuracy": float((logits.argmax(axis=1) == labels).mean())}
+
+
+def embed(encoder, pixels: np.ndarray) -> np.ndarray:
+    """Return the embeddings `(N, n)` float32 of the centre crops of uint8 `pixels` `(N, H, W, C)`."""
+    return _predictor(encoder, images.ImageStore(pixels))()
+
+
+def _predictor(network: Callable, store: images.ImageStore, batch: int = 1000) -> Callable[[], np.ndarray]:
+    numbers = keras.Input((), dtype="int32")
+    model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(store(numbers))))
+    every = np.arange(store.images.shape[0], dtype="int32")
+    return lambda: model.predict(every, batch_size=min(batch, len(every)), verbose=0)
