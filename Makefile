@@ -18,9 +18,7 @@ export EMBSEL_PROFILE := $(PROFILE)
 ifneq ($(DATA),)
 export EMBSEL_DATA := $(DATA)
 endif
-ifeq ($(BACKEND),jax)
-export KERAS_BACKEND := jax
-endif
+export KERAS_BACKEND := $(if $(filter jax,$(BACKEND)),jax,tensorflow)
 
 # Every tool, and every kernel that a tool starts, comes from .venv and from nowhere else.
 BIN := $(CURDIR)/.venv/bin
@@ -69,8 +67,8 @@ notebooks: $(VENV) ## bring each .ipynb up to its .md and run it, replacing its 
 	@echo "Running the notebooks ($(PROFILE) profile) and writing their outputs."
 	@$(BIN)/python notebooks/refresh.py
 
-record: $(VENV) ## make the recorded runs: make record ARGS="..."
-	@$(BIN)/python -m embsel $(ARGS)
+record: $(VENV) ## make the recorded runs that are missing: make record ARGS="--suite NAME"
+	@$(BIN)/python -m embsel record $(ARGS)
 
 links: $(VENV) ## check the addresses that the book cites (needs the network)
 	@$(BIN)/jupyter-book build . --builder linkcheck --keep-going

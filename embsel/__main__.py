@@ -6,22 +6,26 @@ import os
 import sys
 from pathlib import Path
 
-from embsel import data, experiments
+from embsel import data, records, suites
 from embsel.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 bad input, 2 stopped in time with runs still missing."""
-    parser = argparse.ArgumentParser(prog="python -m embsel", description="Record the book's runs, and list what is recorded.")
+    parser = argparse.ArgumentParser(
+        prog="python -m embsel", description="Record the book's runs, and list what is recorded."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="execute the runs of a suite that are not recorded yet")
-    record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(experiments.SUITES)}")
+    record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(suites.SUITES)}")
     record.add_argument("--profile", help="tiny, laptop or paper (default: $EMBSEL_PROFILE, or tiny)")
-    record.add_argument("--data", help="a dataset name, an image folder or an .npz (default: $EMBSEL_DATA, or the profile's)")
+    record.add_argument(
+        "--data", help="a dataset name, an image folder or an .npz (default: $EMBSEL_DATA, or the profile's)"
+    )
     record.add_argument("--seconds", type=float, help="start no run that would end after so many seconds")
-    record.add_argument("--out", type=Path, default=experiments.RESULTS, help="the folder of the records")
+    record.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
     status = commands.add_parser("status", help="list what is recorded")
-    status.add_argument("--out", type=Path, default=experiments.RESULTS, help="the folder of the records")
+    status.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
     options = parser.parse_args(arguments)
     try:
         return _record(options) if options.command == "record" else _status(options)
@@ -31,13 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _record(options) -> int:
-    sizes = experiments.profile(options.profile)
-    if options.suite not in experiments.SUITES:
-        experiments.suite(options.suite, sizes, None)  # says which names there are, before anything is loaded
+    sizes = suites.profile(options.profile)
+    if options.suite not in suites.SUITES:
+        suites.suite(options.suite, sizes, None)  # says which names there are, before anything is loaded
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
     print(dataset, flush=True)
-    store = experiments.Store(options.out)
-    specs = experiments.suite(options.suite, sizes, dataset)
+    store = records.Store(options.out)
+    specs = suites.suite(options.suite, sizes, dataset)
+    from embsel import experiments  # imports Keras: only where something is trained
+
     missing = experiments.record(
         specs, dataset, store, sizes.name, seconds=options.seconds, say=lambda line: print(line, flush=True)
     )
@@ -48,14 +54,14 @@ def _record(options) -> int:
 
 def _status(options) -> int:
     groups = collections.defaultdict(list)
-    for record in experiments.Store(options.out).records().values():
+    for record in records.Store(options.out).records().values():
         where = record.provenance
         groups[where["profile"], where["dataset"], where["hardware"], where["backend"]].append(record)
     if not groups:
         print(f"Nothing is recorded in {options.out}.")
-    for group, records in groups.items():
-        own = sum(sum(line["seconds"] for line in record.ledger) for record in records)
-        print(f"{' | '.join(group)}: {len(records)} records, {own / 60:.0f} min")
+    for group, members in groups.items():
+        minutes = sum(record.own_seconds() for record in members) / 60
+        print(f"{' | '.join(group)}: {len(members)} records, {minutes:.0f} min")
     return 0
 
 

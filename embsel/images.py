@@ -1,7 +1,7 @@
 """Keras layers that turn image numbers into network inputs, each image on its own and all of it on the device.
 
-Pixels are float32 in [0, 1] unless a layer says otherwise. Keras' own random layers draw one crop for a whole batch; these draw
-one for each image (paper, section 4.1.2).
+Pixels are float32 in [0, 1] unless a layer says otherwise. Keras' own random layers draw one crop for a whole batch;
+these draw one for each image (paper, section 4.1.2).
 """
 
 import math
@@ -12,22 +12,26 @@ from embsel.backend import keras
 
 ops = keras.ops
 
-# The paper says "randomly lightened or darkened and their contrast is randomly perturbed" without sizes. These are the ones
-# of the TensorFlow CIFAR-10 tutorial, whose network the paper uses: +-63 of 255, and a factor between 0.2 and 1.8.
+# The paper says "randomly lightened or darkened and their contrast is randomly perturbed" without sizes. These are
+# the ones of the TensorFlow CIFAR-10 tutorial, whose network the paper uses: +-63 of 255, and a factor between 0.2
+# and 1.8.
 BRIGHTNESS = 63 / 255
 CONTRAST = (0.2, 1.8)
 
 
 class ImageStore(keras.layers.Layer):
-    """All images of a set, kept on the device as uint8; maps image numbers `(B,)` int to pixels `(B, H, W, C)` in [0, 1].
+    """All images of a set, kept on the device as uint8; maps image numbers `(B,)` int to pixels `(B, H, W, C)` in [0,
+    1].
 
-    A step then moves a few kilobytes of numbers from the host, however large the set (reviewer 1's objection to "fits in
-    accelerator memory, hence faster").
+    A step then moves a few kilobytes of numbers from the host, however large the set (reviewer 1's objection to "fits
+    in accelerator memory, hence faster").
     """
 
     def __init__(self, images: np.ndarray, **kwargs):
         super().__init__(**kwargs)
-        self.images = self.add_weight(shape=images.shape, dtype="uint8", initializer="zeros", trainable=False, name="images")
+        self.images = self.add_weight(
+            shape=images.shape, dtype="uint8", initializer="zeros", trainable=False, name="images"
+        )
         self.images.assign(images)
 
     def call(self, numbers):
@@ -35,11 +39,13 @@ class ImageStore(keras.layers.Layer):
 
 
 def crop_flip(images, top, left, flip, size: int):
-    """Cut `size` x `size` out of each image `(B, H, W, C)` at rows `top` and columns `left`, mirrored where `flip`; all `(B,)`.
+    """Cut `size` x `size` out of each image `(B, H, W, C)` at rows `top` and columns `left`, mirrored where `flip`;
+    all `(B,)`.
 
-    Row and column choice are two small matrix products with one-hot rows: faster than gathering on a CPU, and the mirror is free.
+    Row and column choice are two small matrix products with one-hot rows: faster than gathering on a CPU, and the
+    mirror is free.
     """
-    batch, height, width, channels = images.shape
+    _, height, width, channels = images.shape
     span = ops.arange(size)
     rows = ops.one_hot(top[:, None] + span, height, dtype=images.dtype)
     columns = ops.where(flip[:, None], span[::-1], span) + left[:, None]
@@ -57,11 +63,13 @@ def shift_scale(images, shift, factor):
 
 
 def standardise(images, divide_by: str = "deviation"):
-    """Subtract each image's mean and divide by its standard deviation, or by its variance as the paper has it (section 4.1.1).
+    """Subtract each image's mean and divide by its standard deviation, or by its variance as the paper has it
+    (section 4.1.1).
 
-    Both are floored at what one grey level of noise gives, ``1 / sqrt(pixels)`` for the deviation as in the tutorial, so that a
-    flat image stays finite. The deviation makes every image equally strong. The variance makes flat images strong and contrasty
-    ones weak, and its size depends on the unit of a pixel: for pixels in [0, 1] it enlarges, for 0..255 it all but erases.
+    Both are floored at what one grey level of noise gives, ``1 / sqrt(pixels)`` for the deviation as in the tutorial,
+    so that a flat image stays finite. The deviation makes every image equally strong. The variance makes flat images
+    strong and contrasty ones weak, and its size depends on the unit of a pixel: for pixels in [0, 1] it enlarges, for
+    0..255 it all but erases.
     """
     pixels = math.prod(images.shape[1:])
     centred = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)

@@ -1,7 +1,7 @@
 """The paper's two networks, exactly as its Figures 1 and 2 draw them, with the sizes as arguments.
 
-Neither knows how it is trained. Weights start from Glorot's uniform distribution (Keras' default; the paper gives none), drawn
-from `seed`.
+Neither knows how it is trained. Weights start from Glorot's uniform distribution (Keras' default; the paper gives
+none), drawn from `seed`.
 """
 
 import itertools
@@ -10,8 +10,8 @@ from embsel.backend import keras
 
 layers = keras.layers
 
-# Not given in the paper. Keras' default of 0.99 needs several hundred steps to forget its starting values, and our shortest runs
-# are shorter than that; 0.9 (the common choice elsewhere) forgets in a few dozen.
+# Not given in the paper. Keras' default of 0.99 needs several hundred steps to forget its starting values, and our
+# shortest runs are shorter than that; 0.9 (the common choice elsewhere) forgets in a few dozen.
 NORM_MOMENTUM = 0.9
 
 
@@ -54,10 +54,11 @@ def classifier(
     decay: float = 0.004,
     seed: int = 0,
 ) -> keras.Model:
-    """Return the paper's image classifier (Figure 1): pixels `(B, *shape)` float32, standardised, to logits `(B, classes)`.
+    """Return the paper's image classifier (Figure 1): pixels `(B, *shape)` float32, standardised, to logits `(B,
+    classes)`.
 
-    `width` is the number of filters of both convolutions, `dense` the two hidden layers, `decay` the weight decay on those two
-    (section 4.1.1). The softmax is left to the loss.
+    `width` is the number of filters of both convolutions, `dense` the two hidden layers, `decay` the weight decay on
+    those two (section 4.1.1). The softmax is left to the loss.
     """
     build = _Build(seed)
     return keras.Sequential(
@@ -87,9 +88,10 @@ def autoencoder(
 ) -> tuple[keras.Model, keras.Model]:
     """Return the paper's autoencoder (Figure 2) as `(encoder, decoder)`.
 
-    The encoder maps pixels in [0, 1] `(B, *shape)` to embeddings `(B, h * w * widths[2])`: 3 x 3 x 24 = 216 numbers at the paper's
-    sizes. The decoder maps those back to `(B, *shape)`. Height and width of `shape` must be multiples of 8. With the paper's
-    `final` ReLU the decoder cannot give a negative number, so its targets must not be negative either.
+    The encoder maps pixels in [0, 1] `(B, *shape)` to embeddings `(B, h * w * widths[2])`: 3 x 3 x 24 = 216 numbers
+    at the paper's sizes. The decoder maps those back to `(B, *shape)`. Height and width of `shape` must be multiples
+    of 8. With the paper's `final` ReLU the decoder cannot give a negative number, so its targets must not be negative
+    either.
     """
     height, wide, channels = shape
     build = _Build(seed)

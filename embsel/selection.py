@@ -23,7 +23,7 @@ GROUP_ROWS = 256  # rows that share one maximum in `group_maxima`: a group fits 
 CHUNK_VALUES = 2**28  # values reduced at a time: their maxima take 1 / GROUP_ROWS of that
 
 
-def _expect(ok: bool, thing: str, expected: str, found: object) -> None:
+def _expect(ok: object, thing: str, expected: str, found: object) -> None:
     if not ok:
         raise InputError(f"{thing} must be {expected}, found {found}.")
 
@@ -33,15 +33,13 @@ def _is_integer(value: object) -> bool:
 
 
 def _door(check_finite: bool) -> Callable:
-    """Decorate a selector so that bad input does not get in; `check_finite=False` if its own pass checks that."""
+    """Decorate a selector: bad input stays outside (`check_finite=False` where its own pass checks that)."""
 
     def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         @functools.wraps(select)
         def checked(embeddings, k, *, labels=None, seed=0, **options):
             x = np.asarray(embeddings)
-            _expect(
-                x.ndim == 2 and x.size > 0, "embeddings", "of shape (N, n), not empty", f"shape {x.shape}"
-            )
+            _expect(x.ndim == 2 and x.size, "embeddings", "of shape (N, n), not empty", f"shape {x.shape}")
             _expect(x.dtype.kind in "fiu", "embeddings", "floating-point or integer", f"dtype {x.dtype}")
             _expect(_is_integer(k) and 1 <= k <= len(x), "k", f"an integer from 1 to N = {len(x)}", repr(k))
             _expect(_is_integer(seed) and seed >= 0, "seed", "an integer >= 0", repr(seed))
@@ -88,8 +86,8 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
         nan = sum(np.isnan(group).sum() for group in groups)
         bad = np.concatenate([(~np.isfinite(group)).sum(axis=1) for group in groups])  # in each row
         raise InputError(
-            f"embeddings must be finite, found {nan} NaN and {bad.sum() - nan} infinite values in rows {offset} to "
-            f"{offset + len(chunk) - 1}, the first of them in row {offset + np.flatnonzero(bad)[0]}."
+            f"embeddings must be finite, found {nan} NaN and {bad.sum() - nan} infinite values in rows "
+            f"{offset} to {offset + len(chunk) - 1}, the first in row {offset + np.flatnonzero(bad)[0]}."
         )
     return highs
 
@@ -97,8 +95,8 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
 def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0) -> Best:
     """The `depth` strongest rows of each element in one chunk of rows, the first of which is row `offset`.
 
-    They lie in the `depth` groups of the highest maxima, because the maxima of these groups all come before any
-    row outside them. So one pass and a second look at a few groups are exact, in whatever order the rows are.
+    They lie in the `depth` groups of the highest maxima, for these maxima all come before any row of another
+    group. So one pass and a second look at a few groups are exact, in whatever order the rows are.
     """
     maxima = group_maxima(chunk, offset)
     members = np.arange(GROUP_ROWS)
@@ -178,9 +176,9 @@ def random_subset(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 def stratified_random(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """`k` rows at random, each class in the proportion that it has among all rows; in ascending order.
 
-    A class's exact share, k x its rows / N, is rounded down; the rows still missing go one each to the largest
-    remainders, and chance decides between equal ones. So every class is within one row of its share, and with k
-    below the number of classes some get none. Raises InputError without `labels`.
+    A class's exact share, k x its rows / N, is rounded down; the rows still missing go one each to the
+    largest remainders, and chance decides between equal ones. So every class is within one row of its share,
+    and with k below the number of classes some get none. Raises InputError without `labels`.
     """
     if labels is None:
         raise InputError("stratified_random needs labels, one integer for each embedding, found None.")

@@ -44,9 +44,9 @@ class Phase:
 class History:
     """What a training run measured, one entry per evaluation.
 
-    `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the entry before, weight decay
-    included) and whatever the evaluation returned. `samples`, `training_seconds`, `evaluation_seconds` and `compile_seconds` are
-    totals.
+    `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the entry before,
+    weight decay included) and whatever the evaluation returned. `samples`, `training_seconds`, `evaluation_seconds`
+    and `compile_seconds` are totals.
     """
 
     points: list[dict] = field(default_factory=list)
@@ -73,9 +73,10 @@ def classifier_trainer(
 ) -> keras.Model:
     """Return the model that trains `network`: image numbers `(B,)` in, logits out, cross-entropy (Equation 1).
 
-    On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped without
-    `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights.
+    On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped
+    without `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights.
     """
+    _crop_fits(store)
     numbers = keras.Input((), dtype="int32")
     pixels = store(numbers)
     if augment:
@@ -97,14 +98,22 @@ def autoencoder_trainer(
     momentum: float = MOMENTUM,
     averaging: float = 0.0,
 ) -> keras.Model:
-    """Return the model that trains encoder and decoder: image numbers in, reproduction minus crop out, its mean square (Equation 2).
+    """Return the model that trains encoder and decoder: image numbers in, reproduction minus crop out, its mean
+    square (Equation 2).
 
     The crops are random and flipped but keep their light: the decoder's last ReLU needs targets in [0, 1].
     """
+    _crop_fits(store)
     numbers = keras.Input((), dtype="int32")
     crop = images.RandomCropFlip(CROP, 2 * seed + 1)(store(numbers))
     model = keras.Model(numbers, decoder(encoder(crop)) - crop)
     return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), rate, momentum, averaging)
+
+
+def _crop_fits(store: images.ImageStore) -> None:
+    height, width = store.images.shape[1:3]
+    if min(height, width) < CROP:  # Keras' centre crop would enlarge them without a word
+        raise InputError(f"The networks see {CROP} x {CROP} pixels, and the images have only {height} x {width}.")
 
 
 def _compile(model, loss, rate: float, momentum: float, averaging: float):
@@ -117,8 +126,8 @@ def _compile(model, loss, rate: float, momentum: float, averaging: float):
 def averaging_for(steps: int) -> float:
     """Return the decay of the weight average for a run of so many steps: it spans about the last tenth of the run.
 
-    "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still hold the
-    starting weights at the end of 10,000 steps.
+    "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still
+    hold the starting weights at the end of 10,000 steps.
     """
     return max(0.0, 1 - 10 / steps) if steps else 0.0
 
@@ -136,10 +145,11 @@ def train(
 ) -> History:
     """Train `model` through `phases` in order and return the `History`; its weights end up averaged.
 
-    `labels` `(N,)` belong to all images of the store. Every batch of `batch` images comes from a fresh shuffle of the phase's
-    images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the end of each phase and
-    at the end of all, the weights are replaced by their average while `evaluate()` returns numbers for the history. A phase in
-    seconds counts training alone: neither compilation nor evaluation. `progress` labels a progress bar; None shows none.
+    `labels` `(N,)` belong to all images of the store. Every batch of `batch` images comes from a fresh shuffle of the
+    phase's images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the
+    end of each phase and at the end of all, the weights are replaced by their average while `evaluate()` returns
+    numbers for the history. A phase in seconds counts training alone: neither compilation nor evaluation. `progress`
+    labels a progress bar; None shows none.
     """
     run = _compiled_steps(model)
     history = History()
@@ -205,8 +215,9 @@ def _batches(indices: np.ndarray, batch: int, rng: np.random.Generator) -> Itera
 def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int], float]:
     """Return `run(numbers, labels, n)`: n training steps in one compiled call, giving their mean loss.
 
-    The step itself is Keras' own. Keras' `fit` would return to Python after each one, and on JAX it has no compiled loop, so this
-    is the one place where the two backends part: TensorFlow keeps its state in variables, JAX wants it handed in and out.
+    The step itself is Keras' own. Keras' `fit` would return to Python after each one, and on JAX it has no compiled
+    loop, so this is the one place where the two backends part: TensorFlow keeps its state in variables, JAX wants it
+    handed in and out.
     """
     if BACKEND == "tensorflow":
         import tensorflow
@@ -255,7 +266,7 @@ def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int
 
 
 def _use_average(model: keras.Model) -> None:
-    if model.optimizer.use_ema:
+    if model.optimizer.use_ema and int(model.optimizer.iterations):  # before the first step there is none: zeros
         model.optimizer.finalize_variable_values(model.trainable_variables)
         for variable in model.trainable_variables:  # a copy of its own: JAX gives away the buffers of what it is handed
             variable.assign(ops.copy(variable.value))
@@ -274,7 +285,9 @@ def averaged_weights(model: keras.Model):
 
 
 def classify(network, pixels: np.ndarray, *, divide_by: str = "deviation") -> Callable[[], np.ndarray]:
-    """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H, W, C)`."""
+    """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H,
+    W, C)`.
+    """
     return _predictor(lambda crop: network(images.Standardise(divide_by)(crop)), images.ImageStore(pixels))
 
 
@@ -292,6 +305,7 @@ def embed(encoder, pixels: np.ndarray) -> np.ndarray:
 
 
 def _predictor(network: Callable, store: images.ImageStore, batch: int = 1000) -> Callable[[], np.ndarray]:
+    _crop_fits(store)
     numbers = keras.Input((), dtype="int32")
     model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(store(numbers))))
     every = np.arange(store.images.shape[0], dtype="int32")

@@ -1,0 +1,51 @@
+"""What every chapter needs and no chapter is about: its setting, code shown from the module, tables."""
+
+import inspect
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from IPython.display import Markdown
+
+from embsel import data, suites
+
+
+def setting(profile: str | None = None, source: str | None = None) -> tuple[suites.Profile, data.Dataset]:
+    """Return the sizes and the dataset that a chapter runs with.
+
+    `profile` and `source` come from its parameters cell; None means the environment variables EMBSEL_PROFILE and
+    EMBSEL_DATA, and without those the profile `tiny` and the profile's own dataset.
+    """
+    sizes = suites.profile(profile)
+    return sizes, data.load(source or os.environ.get("EMBSEL_DATA") or sizes.source)
+
+
+def source(*objects) -> Markdown:
+    """Show the code of functions or classes, so that a page never holds a second copy of it."""
+    return Markdown("\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in objects))
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence]) -> Markdown:
+    """Show a table; numbers are aligned to the right."""
+    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    lines = [header, ["---:" if number else "---" for number in right], *rows]
+    return Markdown("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))
+
+
+def _cell(value) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def sentences(lines: Sequence[str]) -> Markdown:
+    """Show sentences as a list."""
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def check(answer, expected) -> None:
+    """Say whether a reader's `answer` to an exercise is right; numbers may differ by one part in a hundred."""
+    if answer is None:
+        print("Your turn: replace None by your answer and run the cell again.")
+    elif np.allclose(answer, expected, rtol=0.01):
+        print("Right.")
+    else:
+        print(f"Not yet: {answer} is not it.")

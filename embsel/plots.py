@@ -1,0 +1,151 @@
+"""Figures: one function each, from arrays or records alone, in one style.
+
+Every function returns a closed `Figure`: as the last line of a cell it is shown once.
+"""
+
+import contextlib
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from embsel.records import ALL, Record
+from embsel.report import NAMES, Interval, accuracies
+
+# Okabe and Ito's colours, which people with any common colour vision tell apart.
+COLOURS = {
+    ALL: "#000000",
+    "random_subset": "#0072B2",
+    "stratified_random": "#56B4E9",
+    "top_activations": "#D55E00",
+    "top_activations_drop": "#E69F00",
+    "top_activations_keep": "#CC79A7",
+}
+STYLE = {
+    "figure.facecolor": "white",  # opaque, so that it can be read on a dark page
+    "savefig.facecolor": "white",
+    "figure.dpi": 110,
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "image.interpolation": "nearest",
+}
+
+
+@contextlib.contextmanager
+def _figure(*grid, **options):
+    with mpl.rc_context(STYLE):
+        figure, axes = plt.subplots(*grid, layout="constrained", **options)
+        try:
+            yield figure, axes
+        finally:
+            plt.close(figure)
+
+
+def pictures(rows: Sequence[np.ndarray], labels: Sequence[str] = (), titles: Sequence[str] = ()) -> Figure:
+    """Show `rows` of pictures, each `(n, h, w, c)` or `(n, h, w)`; `labels` name the rows, `titles` the columns."""
+    columns = max(len(row) for row in rows)
+    size = min(1.0, 9.5 / columns)
+    shape = {"figsize": (columns * size + 1.3 * bool(labels), len(rows) * size + 0.35 * bool(titles))}
+    with _figure(len(rows), columns, squeeze=False, **shape) as (figure, axes):
+        for line, row in zip(axes, rows, strict=True):
+            for axis in line:
+                axis.set_axis_off()
+            for axis, picture in zip(line, row, strict=False):
+                axis.imshow(picture.squeeze(), cmap="viridis" if picture.ndim == 2 else "gray")
+        for line, label in zip(axes, labels, strict=bool(labels)):
+            line[0].text(-0.12, 0.5, label, transform=line[0].transAxes, ha="right", va="center")
+        for axis, title in zip(axes[0], titles, strict=bool(titles)):
+            axis.set_title(title, fontsize=9)
+    return figure
+
+
+def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True) -> Figure:
+    """Draw `lines`, name to `(x, y)`; fractions are shown in percent. Give labels with units."""
+    with _figure(figsize=(7, 3.8)) as (figure, axes):
+        palette = [colour for name, colour in COLOURS.items() if name != ALL]
+        for number, (name, (across, up)) in enumerate(lines.items()):
+            key = next((key for key, label in NAMES.items() if label == name), None)
+            colour = COLOURS.get(key, palette[number % len(palette)])
+            up = np.asarray(up) * (100 if percent else 1)
+            axes.plot(across, up, marker="o", markersize=4, label=name, color=colour)
+        axes.set(xlabel=x, ylabel=y)
+        if len(lines) > 1:
+            axes.legend()
+    return figure
+
+
+def recorded_curves(arms: dict[str, list[Record]], column: str = "test_accuracy") -> Figure:
+    """Draw a measured quantity against the training steps: every run thin, the mean of each arm thick."""
+    percent = column == "test_accuracy"
+    with _figure(figsize=(7, 4)) as (figure, axes):
+        for name, records in arms.items():
+            steps = records[0].curve["step"]
+            values = np.array([record.curve[column] for record in records]) * (100 if percent else 1)
+            axes.plot(steps, values.T, color=COLOURS[name], linewidth=0.8, alpha=0.45)
+            axes.plot(steps, values.mean(axis=0), color=COLOURS[name], marker="o", markersize=4, label=NAMES[name])
+        axes.set(xlabel="training steps", ylabel="test accuracy (%)" if percent else "test loss (nats)")
+        axes.legend()
+    return figure
+
+
+def arms(groups: dict[str, list[Record]], marks: dict[str, float] | None = None) -> Figure:
+    """Show the final test accuracy of each arm: a dot for each seed, the mean and its 95 % interval; `marks` are the
+    paper's own numbers, name to fraction.
+    """
+    marks = marks or {}
+    with _figure(figsize=(7.5, 0.55 * len(groups) + 1.2)) as (figure, axes):
+        for place, (name, records) in enumerate(groups.items()):
+            values = 100 * accuracies(records)
+            interval = Interval.of(values)
+            low, high = (interval.mean - interval.half, interval.mean + interval.half)
+            if np.isfinite(interval.half):
+                axes.plot([low, high], [place] * 2, color=COLOURS[name], linewidth=7, alpha=0.25, solid_capstyle="butt")
+            axes.plot([interval.mean] * 2, [place - 0.25, place + 0.25], color=COLOURS[name], linewidth=2.5)
+            axes.plot(values, np.full(len(values), place), "o", color=COLOURS[name], markersize=6, alpha=0.85)
+            if name in marks:
+                axes.plot(100 * marks[name], place, marker="D", color="white", markeredgecolor="black", markersize=7)
+        if any(name in groups for name in marks):
+            axes.plot([], [], marker="D", color="white", markeredgecolor="black", linestyle="", label="the paper")
+            axes.legend(loc="best")
+        axes.set_yticks(range(len(groups)), [NAMES[name] for name in groups])
+        axes.set_xlabel("test accuracy (%); dots: seeds, bar: mean with 95 % interval")
+        axes.set_ylim(len(groups) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def class_balance(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
+    """Show how many images of each class are picked: `counts` maps a selector to `(classes,)` or `(runs, classes)`."""
+    with _figure(figsize=(7.5, 3.6)) as (figure, axes):
+        width = 0.8 / len(counts)
+        for number, (name, value) in enumerate(counts.items()):
+            value = np.atleast_2d(value)
+            place = np.arange(len(class_names)) + (number - (len(counts) - 1) / 2) * width
+            axes.bar(place, value.mean(axis=0), width, color=COLOURS[name], label=NAMES[name])
+            if len(value) > 1:
+                axes.vlines(place, value.min(axis=0), value.max(axis=0), color="black", linewidth=1)
+        axes.set_xticks(range(len(class_names)), class_names, rotation=35, ha="right")
+        axes.set_ylabel("images in the subset")
+        axes.grid(axis="x", visible=False)
+        axes.legend(ncols=2)
+    return figure
+
+
+def histograms(values: dict[str, np.ndarray], x: str) -> Figure:
+    """Compare distributions as outlines of equal area: `values` maps a name to numbers `(n,)`."""
+    with _figure(figsize=(7, 3.2)) as (figure, axes):
+        edges = np.linspace(*np.percentile(np.concatenate(list(values.values())), [0.5, 99.5]), 40)
+        palette = [ALL, "top_activations", "random_subset"]
+        for (name, numbers), key in zip(values.items(), palette, strict=False):
+            axes.hist(numbers, edges, density=True, histtype="step", linewidth=2, color=COLOURS[key], label=name)
+        axes.set(xlabel=x, yticks=[])
+        axes.legend()
+    return figure

@@ -1,0 +1,150 @@
+"""From records to numbers in words: intervals, paired differences, and the sentences that the book's pages quote.
+
+No page types a result. It shows what these functions make of the committed records.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from embsel.errors import InputError
+from embsel.records import ALL, Autoencoder, Record, Store, find
+
+NAMES = {  # what a selector is called in a figure or a table
+    ALL: "all the data",
+    "random_subset": "random",
+    "stratified_random": "random, balanced",
+    "top_activations": "filter, refill",
+    "top_activations_drop": "filter, drop",
+    "top_activations_keep": "filter, keep",
+}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its 95 % confidence interval (Student's t) over `n` runs; the interval is infinite for one run."""
+
+    mean: float
+    half: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Interval":
+        """Return the interval of `values` `(n,)`, n >= 1."""
+        values = np.asarray(values, dtype=float)
+        if values.size == 0:
+            raise InputError("An interval needs at least one value, and got none.")
+        n = len(values)
+        half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
+        return cls(float(values.mean()), float(half), n)
+
+    def text(self, unit: str = " %", scale: float = 100.0, sign: bool = False) -> str:
+        """Return e.g. ``57.1 ± 2.0 % (n = 3)``."""
+        spread = f" ± {scale * self.half:.1f}" if np.isfinite(self.half) else ""
+        return f"{scale * self.mean:{'+' if sign else ''}.1f}{spread}{unit} (n = {self.n})"
+
+    def verdict(self, better: str, worse: str, neither: str) -> str:
+        """Return the word that the interval allows: `neither` unless all of it lies on one side of zero."""
+        if self.mean - self.half > 0:
+            return better
+        return worse if self.mean + self.half < 0 else neither
+
+
+def accuracies(records: Iterable[Record]) -> np.ndarray:
+    """Return the final test accuracies `(n,)` of `records`, as fractions."""
+    return np.array([record.metrics["test_accuracy"] for record in records])
+
+
+def paired(first: Iterable[Record], second: Iterable[Record]) -> Interval:
+    """Return the interval of the difference in accuracy, first minus second, between runs of the same seed."""
+    a, b = ({record.spec.seed: record.metrics["test_accuracy"] for record in group} for group in (first, second))
+    return Interval.of([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+
+
+def recorded(store: Store | None = None) -> list[Record]:
+    """Return the records of the largest profile that is recorded (`paper` before `laptop`), for the pages to show.
+
+    Raises `InputError` with the command that makes them where there are none.
+    """
+    everything = (store or Store()).records().values()
+    for profile in ("paper", "laptop"):
+        if found := find(everything, profile=profile):
+            return found
+    raise InputError("No runs are recorded yet: python -m embsel record --profile laptop makes them (about two hours).")
+
+
+def comparison(records: Iterable[Record], split: int = 100) -> dict[str, list[Record]]:
+    """Return the baseline and the runs of that `split`, by selector, in the order of `NAMES`; only what is there.
+
+    Runs on a validation split are not among them.
+    """
+    runs = find([record for record in records if not isinstance(record.spec, Autoencoder)], validation=False)
+    arms = {name: find(runs, selector=name, **({} if name == ALL else {"split": split})) for name in NAMES}
+    return {name: group for name, group in arms.items() if group}
+
+
+def caption(records: Iterable[Record]) -> str:
+    """Return the line that goes with every figure: dataset, profile, hardware, backend, runs and what they cost."""
+    records = list(records)
+
+    def all_of(name: str) -> str:
+        return ", ".join(dict.fromkeys(str(record.provenance[name]) for record in records))
+
+    minutes = sum(record.own_seconds() for record in records) / 60
+    backends = {f"{r.provenance['backend']} {r.provenance['versions'][r.provenance['backend']]}" for r in records}
+    return (
+        f"{all_of('dataset')}; {all_of('profile')} profile; {all_of('hardware')}; {', '.join(sorted(backends))}; "
+        f"{len(records)} runs, {minutes:.0f} minutes."
+    )
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return what the recorded runs show so far, a sentence each: for the front page, the README and chapter 3."""
+    records = list(records)
+    arms = comparison(records)
+    said = []
+    if ALL in arms:
+        spec = arms[ALL][0].spec
+        accuracy = Interval.of(accuracies(arms[ALL]))
+        said.append(
+            f"**Baseline.** All the data, {spec.steps:,} steps of {spec.batch:,} images: "
+            f"test accuracy {accuracy.text()}."
+        )
+    if "top_activations" in arms and "random_subset" in arms:
+        spec = arms["top_activations"][0].spec
+        chosen, chance = (Interval.of(accuracies(arms[name])) for name in ("top_activations", "random_subset"))
+        gap = paired(arms["top_activations"], arms["random_subset"])
+        verdict = gap.verdict(
+            "the filter did better than chance",
+            "the filter did worse than chance",
+            "the runs do not tell the filter from chance",
+        )
+        said.append(
+            f"**The subset alone.** {spec.keep:,} images picked by the paper's filter: {chosen.text()}; as many picked "
+            f"at random: {chance.text()}. Difference by pairs of equal seed: {gap.text(' points', sign=True)}, so at "
+            f"this size {verdict}. The paper has 63.9 % against 57.6 %."
+        )
+    if "top_activations_drop" in arms:
+        distinct = [record.metrics["distinct"] for record in arms["top_activations_drop"]]
+        counts = np.array([record.metrics["class_counts"] for record in arms["top_activations_drop"]])
+        keep = arms["top_activations_drop"][0].spec.keep
+        said.append(
+            f"**Duplicates.** The lists of all embedding elements together name {keep:,} images, but only "
+            f"{_range(distinct)} different ones, with {_range(counts.ravel())} of a class."
+        )
+    encoders = [record for record in records if isinstance(record.spec, Autoencoder)]
+    if encoders and ALL in arms:
+        once = np.mean([record.seconds() for record in encoders])
+        training = np.mean([record.seconds("training") for record in arms[ALL]])
+        said.append(
+            f"**Cost.** Making the embeddings took {once:.0f} s, {once / training:.1f} times the {training:.0f} s of "
+            "the baseline's training; the paper charges it to nobody."
+        )
+    return said
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = int(np.min(values)), int(np.max(values))
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,113 @@
+"""Which runs a question needs, and at which size: the profiles, and one suite of runs for each question."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from embsel import data, selection
+from embsel.errors import unknown
+from embsel.records import ALL, Autoencoder, Run
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The sizes of one profile. Rates are learning rates, `keep` the images in a subset, `every` the steps between
+    evaluations.
+    """
+
+    name: str
+    source: str
+    steps: int
+    batch: int
+    rate: float
+    keep: int
+    width: int
+    embedding_steps: int
+    embedding_widths: tuple[int, int, int]
+    every: int
+    curve_images: int
+    seeds: tuple[int, ...]
+    embedding_rate: float = 0.1
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile("tiny", "shapes", 200, 64, 0.05, 360, 16, 200, (16, 16, 8), 50, 1000, (0,)),
+        Profile("laptop", "cifar10", 600, 128, 0.05, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2)),
+        Profile("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
+    )
+}
+
+
+def profile(name: str | None = None) -> Profile:
+    """Return the profile of that name, by default the one that the environment variable EMBSEL_PROFILE names, or
+    `tiny`.
+    """
+    name = name or os.environ.get("EMBSEL_PROFILE") or "tiny"
+    if name not in PROFILES:
+        raise unknown("profile", name, PROFILES)
+    return PROFILES[name]
+
+
+def baseline(sizes: Profile, dataset: data.Dataset, **changes) -> Run:
+    """Return the run on all the data at a profile's sizes, with `changes` to its fields."""
+    run = Run(
+        dataset.fingerprint,
+        ALL,
+        sizes.steps,
+        sizes.batch,
+        sizes.rate,
+        width=sizes.width,
+        every=sizes.every,
+        curve_images=sizes.curve_images,
+    )
+    return dataclasses.replace(run, **changes)
+
+
+def autoencoder(sizes: Profile, dataset: data.Dataset, seed: int = 0) -> Autoencoder:
+    """Return the autoencoder at a profile's sizes."""
+    return Autoencoder(
+        dataset.fingerprint, sizes.embedding_steps, sizes.batch, sizes.embedding_rate, sizes.embedding_widths, seed=seed
+    )
+
+
+def subset_run(sizes: Profile, dataset: data.Dataset, selector: str, seed: int, **changes) -> Run:
+    """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder, if it has one."""
+    embedding = None if selector in selection.NEEDS_NO_EMBEDDING else autoencoder(sizes, dataset, seed)
+    return baseline(sizes, dataset, selector=selector, keep=sizes.keep, seed=seed, embedding=embedding, **changes)
+
+
+def learning_rate(sizes: Profile, dataset: data.Dataset) -> list[Run]:
+    """Which learning rate suits this profile's batch and steps? All the data, judged on a validation split."""
+    return [baseline(sizes, dataset, rate=rate, validation=True) for rate in (0.05, 0.1, 0.025, 0.0125, 0.00625)]
+
+
+def filtering(sizes: Profile, dataset: data.Dataset) -> list[Run | Autoencoder]:
+    """The baseline and the 100/0 comparison: the filter with each duplicate policy against random and stratified
+    subsets.
+    """
+    suite = []
+    for seed in sizes.seeds:
+        suite.append(autoencoder(sizes, dataset, seed))
+        suite.append(baseline(sizes, dataset, seed=seed))
+        for selector in (
+            "top_activations",
+            "random_subset",
+            "stratified_random",
+            "top_activations_drop",
+            "top_activations_keep",
+        ):
+            suite.append(subset_run(sizes, dataset, selector, seed))
+    return suite
+
+
+SUITES: dict[str, Callable[[Profile, data.Dataset], list]] = {"learning-rate": learning_rate, "filtering": filtering}
+
+
+def suite(name: str, sizes: Profile, dataset: data.Dataset) -> list:
+    """Return the specs of a suite, most valuable first."""
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES)
+    return SUITES[name](sizes, dataset)

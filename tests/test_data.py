@@ -1,0 +1,553 @@
+"""Every source of data, every error at the door, the cache, and what the built-in set promises."""
+
+import os
+import subprocess
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from embsel import data
+from embsel.data import SHAPES, Dataset, hold_out, load, shapes
+from embsel.errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(train=6, test=4, shape=(5, 4, 3), classes=2):
+    """Return keyword arguments of a small, valid Dataset."""
+    rng = np.random.default_rng(1)
+    return {
+        "train_images": rng.integers(0, 256, (train, *shape), np.uint8),
+        "train_labels": np.arange(train) % classes,
+        "test_images": rng.integers(0, 256, (test, *shape), np.uint8),
+        "test_labels": np.arange(test) % classes,
+    }
+
+
+def dataset(**changes):
+    return Dataset(**({"name": "made up", "class_names": ("cat", "dog")} | arrays() | changes))
+
+
+def write_folder(root, images, labels, names=("cat", "dog"), suffix=".png"):
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        folder = root / names[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{i:03}{suffix}")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder `pets` with train/ and test/, classes cat and dog, PNG images of 4×5 pixels."""
+    content = arrays()
+    write_folder(tmp_path / "pets/train", content["train_images"], content["train_labels"])
+    write_folder(tmp_path / "pets/test", content["test_images"], content["test_labels"])
+    return tmp_path / "pets"
+
+
+# Dataset
+
+
+def test_dataset_is_read_only_and_describes_itself():
+    content = arrays()
+    made = dataset(**content)
+    with pytest.raises(ValueError, match="read-only"):
+        made.train_images[0] = 0
+    with pytest.raises(AttributeError):
+        made.name = "other"
+    content["train_images"][0] = 0  # the caller's own array stays writable
+    assert made.train_labels.dtype == np.int64
+    assert str(made) == repr(made) == made.describe()
+    assert made.describe() == (f"made up: 6 training and 4 test images of 5×4×3, 2 classes, "
+                               f"fingerprint {made.fingerprint}")
+
+
+def test_fingerprint_depends_on_contents_only():
+    made, content = dataset(), arrays()
+    assert len(made.fingerprint) == 12
+    assert int(made.fingerprint, 16) >= 0
+    assert dataset(name="other", class_names=("a", "b")).fingerprint == made.fingerprint
+    assert dataset(train_labels=content["train_labels"].astype(np.uint8)).fingerprint == made.fingerprint
+    transposed = np.ascontiguousarray(content["train_images"].transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
+    assert dataset(train_images=transposed).fingerprint == made.fingerprint
+    for key in data.ARRAYS:
+        changed = content[key].copy()
+        changed[0] = 1 - changed[0] if "labels" in key else 255 - changed[0]
+        assert dataset(**{key: changed}).fingerprint != made.fingerprint, key
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"train_images": np.zeros((6, 5, 4, 3))}, "train_images: expected uint8 .* found float64 of shape"),
+    ({"train_images": np.zeros((6, 5, 4), np.uint8)}, r"train_images: .* found uint8 of shape \(6, 5, 4\)"),
+    ({"test_images": np.zeros((4, 5, 4, 2), np.uint8)}, "test_images: expected .* C 1 or 3"),
+    ({"test_images": np.zeros((0, 5, 4, 3), np.uint8)}, "test_images: expected .* at least one"),
+    ({"test_images": np.zeros((4, 5, 5, 3), np.uint8)}, r"test_images: .*\(5, 4, 3\).* found \(5, 5, 3\)"),
+    ({"train_labels": np.zeros(6)}, "train_labels: expected integers, found float64"),
+    ({"train_labels": np.array([0, 1])}, r"train_labels: expected shape \(6,\).* found \(2,\)"),
+    ({"test_labels": np.array([0, 1, 2, 0])}, "test_labels: expected values from 0 to 1, found 0 to 2"),
+    ({"test_labels": np.array([0, 1, -1, 0])}, "test_labels: expected values from 0 to 1, found -1 to 1"),
+    ({"train_labels": np.zeros(6, int)}, "train_labels: expected an image of every class, found none of dog"),
+    ({"class_names": ()}, "class_names: expected distinct names"),
+    ({"class_names": ("cat", "cat")}, "class_names: expected distinct names"),
+    ({"originals": np.arange(5)}, r"originals: expected shape \(6,\)"),
+    ({"originals": np.array([1, 2, 2, 3, 4, 5])}, "originals: .* a copy of a copy"),
+])
+def test_dataset_refuses(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataset(**changes)
+
+
+# Names and arguments
+
+
+def test_unknown_name_says_what_was_looked_for(tmp_path):
+    with pytest.raises(InputError, match=r"no dataset named 'cifer10'; did you mean 'cifar10'.*No folder or \.npz"):
+        load("cifer10")
+    with pytest.raises(InputError, match=r"No folder or \.npz file was found at .*nowhere"):
+        load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"source": ""}, "source: expected a dataset's name"),
+    ({"source": None}, "source: expected a dataset's name"),
+    ({"source": "shapes", "test_fraction": 1}, "test_fraction: expected a number between 0 and 1, found 1"),
+    ({"source": "shapes", "test_fraction": float("nan")}, "test_fraction: expected .* found nan"),
+    ({"source": "shapes", "image_size": 0}, "image_size: expected a whole number of at least 1, found 0"),
+    ({"source": "shapes", "image_size": 8.0}, "image_size: expected a whole number"),
+])
+def test_load_refuses(arguments, message):
+    with pytest.raises(InputError, match=message):
+        load(**arguments)
+
+
+def test_load_shapes_passes_the_size():
+    assert load("shapes", image_size=8).train_images.shape == (4000, 8, 8, 3)
+
+
+# Keras' datasets, without Keras and without the network
+
+
+def fake_keras(monkeypatch, name, load_data):
+    datasets = types.SimpleNamespace(**{name: types.SimpleNamespace(load_data=load_data)})
+    keras = types.SimpleNamespace(datasets=datasets)
+    monkeypatch.setitem(sys.modules, "embsel.backend", types.SimpleNamespace(keras=keras))
+
+
+@pytest.mark.parametrize(("name", "shown", "classes", "third", "shape"), [
+    ("cifar10", "CIFAR-10", 10, "bird", (4, 4, 3)),
+    ("cifar100", "CIFAR-100", 100, "baby", (4, 4, 3)),
+    ("mnist", "MNIST", 10, "2", (4, 4)),
+    ("fashion_mnist", "Fashion-MNIST", 10, "pullover", (4, 4)),
+])
+def test_keras_datasets(monkeypatch, name, shown, classes, third, shape):
+    content = arrays(train=200, shape=shape, classes=classes)
+    x, y = content["train_images"], content["train_labels"].astype(np.uint8)
+    fake_keras(monkeypatch, name, lambda: ((x, y[:, None]), (x[:8], y[:8, None])))
+    loaded = load(name)
+    assert loaded.name == shown
+    assert (len(loaded.class_names), loaded.class_names[2]) == (classes, third)
+    np.testing.assert_array_equal(loaded.train_images, x if x.ndim == 4 else x[..., None])
+    np.testing.assert_array_equal(loaded.test_labels, y[:8])
+    assert load(name, image_size=6).test_images.shape == (8, 6, 6, loaded.train_images.shape[-1])
+
+
+def test_failed_download_says_what_to_do(monkeypatch):
+    def fail():
+        raise Exception("URL fetch failure on https://example.org: 503")
+
+    fake_keras(monkeypatch, "cifar10", fail)
+    message = r"cifar10 could not be downloaded \(URL fetch failure.*503\).*folder of images or an \.npz file"
+    with pytest.raises(InputError, match=message):
+        load("cifar10")
+
+
+# .npz files
+
+
+def test_npz_with_both_kinds_of_keys(tmp_path):
+    content = arrays()
+    np.savez(tmp_path / "own.npz", **content, class_names=["cat", "dog"])
+    keras_keys = dict(zip(["x_train", "y_train", "x_test", "y_test"], content.values(), strict=True))
+    np.savez(tmp_path / "keras.npz", **keras_keys)
+    own, other = load(tmp_path / "own.npz"), load(str(tmp_path / "keras.npz"))
+    assert (own.name, own.class_names) == ("own", ("cat", "dog"))
+    assert (other.name, other.class_names) == ("keras", ("0", "1"))
+    assert own.fingerprint == other.fingerprint == dataset().fingerprint
+
+
+def test_npz_of_grey_images_is_resized(tmp_path):
+    np.savez(tmp_path / "grey.npz", **arrays(shape=(5, 4)))
+    assert load(tmp_path / "grey.npz").train_images.shape == (6, 5, 4, 1)
+    assert load(tmp_path / "grey.npz", image_size=7).train_images.shape == (6, 7, 7, 1)
+
+
+def test_npz_errors(tmp_path):
+    content = arrays()
+    np.savez(tmp_path / "missing.npz", train_images=content["train_images"], extra=[1])
+    with pytest.raises(InputError, match="missing train_labels, test_images, test_labels; found train_images, ex"):
+        load(tmp_path / "missing.npz")
+    np.savez(tmp_path / "pickled.npz", **content | {"train_labels": np.array([{}] * 6, object)})
+    with pytest.raises(InputError, match=r"pickled\.npz cannot be read: it holds Python objects .* never loaded"):
+        load(tmp_path / "pickled.npz")
+    (tmp_path / "notes.npz").write_text("not a zip file")
+    with pytest.raises(InputError, match=r"notes\.npz: expected a folder of images or an \.npz file"):
+        load(tmp_path / "notes.npz")
+    np.savez(tmp_path / "torn.npz", **content)
+    torn = bytearray((tmp_path / "torn.npz").read_bytes())
+    torn[300] ^= 255
+    (tmp_path / "torn.npz").write_bytes(torn)
+    with pytest.raises(InputError, match=r"torn\.npz cannot be read"):
+        load(tmp_path / "torn.npz")
+
+
+# Folders
+
+
+def test_folder_equals_npz(folder, tmp_path):
+    loaded = load(folder)
+    assert (loaded.name, loaded.class_names) == ("pets", ("cat", "dog"))
+    by_class = {key: value for split in ("train", "test") for key, value in sorted_by_label(split).items()}
+    np.savez(tmp_path / "same.npz", **by_class)
+    assert load(tmp_path / "same.npz").fingerprint == loaded.fingerprint
+    np.testing.assert_array_equal(loaded.train_images, by_class["train_images"])
+
+
+def test_test_split_may_lack_a_class(folder):
+    for image in (folder / "test" / "cat").iterdir():
+        image.unlink()
+    (folder / "test" / "cat").rmdir()
+    assert load(folder).test_labels.tolist() == [1, 1]
+
+
+def sorted_by_label(split):
+    content = arrays()
+    order = np.argsort(content[f"{split}_labels"], kind="stable")
+    return {key: content[key][order] for key in (f"{split}_images", f"{split}_labels")}
+
+
+def test_known_contents_get_their_name(folder, monkeypatch):
+    monkeypatch.setitem(data._KNOWN_CONTENTS, load(folder).fingerprint, "Famous pets")
+    assert load(folder).name == "Famous pets"
+
+
+def test_one_level_folder_is_split_within_each_class(tmp_path):
+    images = RNG.integers(0, 256, (18, 4, 4, 3), np.uint8)
+    write_folder(tmp_path / "pets", images, [0] * 12 + [1] * 6)
+    loaded = load(tmp_path / "pets")
+    assert np.bincount(loaded.train_labels).tolist() == [10, 5]
+    assert np.bincount(loaded.test_labels).tolist() == [2, 1]
+    rows = {image.tobytes() for part in (loaded.train_images, loaded.test_images) for image in part}
+    assert rows == {image.tobytes() for image in images}
+    assert load(tmp_path / "pets").fingerprint == loaded.fingerprint
+    assert len(load(tmp_path / "pets", test_fraction=0.5).test_labels) == 9
+
+
+def test_formats_and_strays(folder):
+    train = folder / "train" / "cat"
+    square = Image.new("RGB", (4, 5), (200, 30, 40))
+    square.save(train / "b.JPG", format="JPEG")
+    for suffix in ("bmp", "webp", "tiff", "ppm", "gif"):
+        square.save(train / f"b.{suffix}")
+    Image.new("L", (4, 5), 77).save(train / "z-grey.png")
+    Image.new("RGBA", (4, 5), (1, 2, 3, 128)).save(train / "z-rgba.png")
+    square.quantize(4).save(train / "z-palette.png")
+    (train / "notes.txt").write_text("stray")
+    (train / ".DS_Store").write_bytes(b"stray")
+    (folder / ".hidden").mkdir()
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    loaded = load(folder)
+    cats = loaded.train_images[loaded.train_labels == 0]
+    assert loaded.class_names == ("cat", "dog")
+    assert len(cats) == 3 + 6 + 3
+    colours = [(200, 30, 40)] * 6 + [(77, 77, 77), (200, 30, 40), (1, 2, 3)]
+    for image, colour in zip(cats[3:], colours, strict=True):
+        assert np.abs(image.astype(int) - colour).max() <= 4  # JPEG and WebP round
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    images = [np.zeros((4, 6, 3), np.uint8)] * 4
+    write_folder(tmp_path / "pets", images, [0, 0, 1, 1])
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turned by a quarter
+    Image.new("RGB", (4, 6)).save(tmp_path / "pets/cat/phone.jpg", exif=exif)
+    assert load(tmp_path / "pets").train_images.shape[1:] == (4, 6, 3)
+
+
+def test_sizes_must_agree_unless_one_is_given(folder):
+    odd = folder / "test" / "dog" / "odd.png"
+    Image.new("RGB", (9, 7)).save(odd)
+    with pytest.raises(InputError, match=r"odd\.png: expected 4×5 pixels .* found 9×7; pass image_size"):
+        load(folder)
+    assert load(folder, image_size=8).test_images.shape == (5, 8, 8, 3)
+
+
+def test_unreadable_images_are_named(folder, monkeypatch):
+    broken = folder / "train" / "dog" / "broken.png"
+    broken.write_bytes((folder / "train" / "dog" / "001.png").read_bytes()[:60])
+    with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
+        load(folder)
+    Image.new("RGB", (4, 5)).save(broken, format="PCX")  # misnamed, and not among the formats that are tried
+    with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
+        load(folder)
+    Image.fromarray(np.zeros((5, 4), np.uint16)).save(broken)
+    with pytest.raises(InputError, match=r"broken\.png cannot be read .*: 8 bits a channel expected, mode I;16"):
+        load(folder)
+    broken.unlink()
+    for limit in (15, 5):  # for 20 pixels: Pillow warns above the limit and raises above twice the limit
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        with pytest.raises(InputError, match=rf"000\.png: expected at most {limit} pixels.*decompression bomb"):
+            load(folder)
+
+
+def test_folder_errors(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: expected a folder of images for each class, found no folder"):
+        load(tmp_path / "empty")
+    (folder / "train" / "axolotl").mkdir()
+    with pytest.raises(InputError, match=r"axolotl: expected images \(.*\.jpg.*\) directly in it, found none"):
+        load(folder)
+    (folder / "train" / "axolotl").rmdir()
+    write_folder(folder / "test", arrays()["test_images"][:1], [0], names=["newt"])
+    with pytest.raises(InputError, match="test: expected the classes of the train folder, found also newt"):
+        load(folder)
+    write_folder(tmp_path / "half/train", arrays()["train_images"], [0] * 6)
+    with pytest.raises(InputError, match=r"expected both 'train' and 'test' folders, found only \{'train'\}"):
+        load(tmp_path / "half")
+    write_folder(tmp_path / "single", arrays()["train_images"][:2], [0, 1])
+    with pytest.raises(InputError, match="single: expected a class of two images or more"):
+        load(tmp_path / "single")
+
+
+def test_links_must_stay_inside(folder, tmp_path):
+    link = folder / "train" / "cat" / "link.png"
+    try:
+        link.symlink_to(folder / "train" / "dog" / "001.png")
+    except OSError:
+        pytest.skip("this system makes no links")
+    assert len(load(folder).train_labels) == 7
+    link.unlink()
+    Image.new("RGB", (4, 5)).save(tmp_path / "secret.png")
+    link.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(InputError, match=r"link\.png: expected a file or folder inside .*leads out of it"):
+        load(folder)
+
+
+# The cache
+
+
+def test_cache_is_used_and_keyed_by_content(folder, cache, monkeypatch):
+    first = load(folder)
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "_decode", None)  # a second load decodes nothing
+        assert load(folder).fingerprint == first.fingerprint
+    image = folder / "train" / "cat" / "000.png"
+    stat = image.stat()
+    raw = bytearray(image.read_bytes())
+    Image.fromarray(255 - np.asarray(Image.open(image))).save(image)
+    os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # other bytes, the same time
+    assert load(folder).fingerprint != first.fingerprint
+    assert len(list(cache.iterdir())) == 2
+    image.write_bytes(raw)
+    image.rename(image.with_name("renamed.png"))
+    load(folder)
+    load(folder, image_size=4)
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_cache_argument_comes_first(folder, cache, tmp_path):
+    load(folder, cache=tmp_path / "elsewhere" / "deep")
+    assert not cache.exists()
+    assert [path.suffix for path in (tmp_path / "elsewhere/deep").iterdir()] == [".npz"]
+
+
+@pytest.mark.parametrize("damage", [
+    lambda raw: b"", lambda raw: raw[:200], lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:]])
+def test_damaged_cache_is_said_and_made_again(folder, cache, damage):
+    first = load(folder)
+    [entry] = cache.iterdir()
+    entry.write_bytes(damage(entry.read_bytes()))
+    with pytest.warns(UserWarning, match=f"{entry.name} is damaged; it is made again"):
+        assert load(folder).fingerprint == first.fingerprint
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load(folder).fingerprint == first.fingerprint
+
+
+def test_unwritable_cache_only_warns(folder, tmp_path):
+    (tmp_path / "file").write_text("no folder can be made here")
+    with pytest.warns(UserWarning, match=r"could not be kept in .*file.*Set EMBSEL_CACHE"):
+        assert len(load(folder, cache=tmp_path / "file").train_labels) == 6
+
+
+def test_failed_write_leaves_nothing_behind(folder, cache, monkeypatch):
+    def full(file, **content):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(UserWarning, match="No space left on device"):
+        load(folder)
+    assert list(cache.iterdir()) == []
+
+
+def test_two_processes_at_once(folder, cache, root):
+    command = [sys.executable, "-W", "error", "-c", f"from embsel.data import load; print(load({str(folder)!r}))"]
+    started = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[0].strip() for process in started]
+    assert said == [str(load(folder))] * 2
+    assert [path.suffix for path in cache.iterdir()] == [".npz"]
+
+
+@pytest.mark.parametrize(("count", "bar"), [(1999, False), (2000, True)])
+def test_progress_bar_from_two_thousand_files(folder, monkeypatch, capfd, count, bar):
+    pairs = [(0, folder / "train" / "cat" / "000.png")] * count
+    monkeypatch.setattr(data, "_decode", lambda path, size: np.zeros((2, 2, 3), np.uint8))
+    data._decode_all({"train": pairs}, None)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert ("Decoding" in err) == bar
+
+
+# Holding out
+
+
+def test_hold_out_splits_the_training_set_only():
+    whole = shapes(train=200, test=20)
+    split = hold_out(whole, 0.1)
+    assert split.name == "shapes (validation split)"
+    assert np.bincount(split.train_labels).tolist() == [18] * 10
+    assert np.bincount(split.test_labels).tolist() == [2] * 10
+    parts = [{image.tobytes() for image in part} for part in (split.train_images, split.test_images)]
+    assert parts[0] | parts[1] == {image.tobytes() for image in whole.train_images}
+    assert not parts[0] & parts[1]
+    assert hold_out(whole, 0.1).fingerprint == split.fingerprint
+    assert hold_out(whole, 0.1, seed=1).fingerprint != split.fingerprint
+
+
+def test_hold_out_keeps_every_class_and_says_when_it_cannot():
+    split = hold_out(dataset(train_labels=np.array([0, 0, 0, 0, 0, 1])), 0.99)
+    assert np.bincount(split.train_labels).tolist() == [1, 1]
+    alone = dataset(train_images=arrays()["train_images"][:2], train_labels=np.array([0, 1]))
+    with pytest.raises(InputError, match="made up: expected a class of two training images or more"):
+        hold_out(alone)
+    with pytest.raises(InputError, match="fraction: expected a number between 0 and 1, found 0"):
+        hold_out(alone, 0)
+    with pytest.raises(InputError, match="seed: expected a whole number of at least 0, found -1"):
+        hold_out(alone, seed=-1)
+
+
+def test_hold_out_keeps_groups_of_copies():
+    whole = shapes(train=200, test=10, redundancy=0.8)
+    split = hold_out(whole, 0.3)
+    group = {image.tobytes(): original for image, original in zip(whole.train_images, whole.originals, strict=True)}
+    groups = np.array([group[image.tobytes()] for image in split.train_images])
+    np.testing.assert_array_equal(groups[split.originals], groups)  # an original is of its copies' group
+    assert len(np.unique(split.originals)) == len(np.unique(groups))  # and each group has one
+    true = np.flatnonzero((split.train_images == whole.train_images[groups]).all(axis=(1, 2, 3)))
+    assert len(true) > 20
+    np.testing.assert_array_equal(split.originals[true], true)  # the true one, where it stayed
+
+
+# Shapes
+
+
+def test_shapes_are_balanced_and_follow_the_seed():
+    first = shapes(train=105, test=50, size=16, seed=3)
+    assert first.train_images.shape == (105, 16, 16, 3)
+    assert np.bincount(first.train_labels).tolist() == [11] * 5 + [10] * 5
+    assert np.bincount(first.test_labels).tolist() == [5] * 10
+    assert first.class_names == tuple(SHAPES)
+    np.testing.assert_array_equal(first.originals, np.arange(105))
+    assert shapes(train=105, test=50, size=16, seed=3).fingerprint == first.fingerprint
+    assert shapes(train=105, test=50, size=16, seed=4).fingerprint != first.fingerprint
+    np.testing.assert_array_equal(shapes(train=300, test=50, size=16, seed=3).test_images, first.test_images)
+
+
+def test_shapes_have_the_same_pixels_everywhere():
+    assert shapes(train=20, test=10).fingerprint == "57a78258d508"  # to be changed with the drawing, on purpose
+
+
+def test_outlines_enclose_the_areas_of_geometry():
+    axis = np.linspace(-1.5, 1.5, 601, dtype=np.float32)
+    u, v = np.meshgrid(axis, axis)
+    area = {name: (outline(u, v) < 0).mean() * 9 for name, outline in SHAPES.items()}
+    pi = np.pi
+    expected = {
+        "disc": pi * 0.85**2,
+        "ring": pi * (0.95**2 - 0.55**2),
+        "triangle": 27**0.5 * 0.55**2,
+        "square": 1.5**2,
+        "cross": 2 * 2 * 0.6 - 0.6**2,
+        "star": 5 * 0.36**2 * np.tan(pi / 5) / np.cos(2 * pi / 5),
+        "heart": 0.9**2 + 2 * 0.15 * 0.9 + pi * 0.45**2,
+        "hourglass": 4 * (0.35 * 0.9**2 + 0.075 * 0.9),
+        "pill": 4 * 0.65 * 0.32 + pi * 0.32**2,
+    }
+    crescent = area.pop("crescent")
+    assert area == pytest.approx(expected, rel=0.02)
+    assert 0.2 * pi * 0.95**2 < crescent < 0.5 * pi * 0.95**2
+
+
+def test_an_image_shows_the_shape_of_its_label(monkeypatch):
+    discs, rings = (data._draw(np.full(50, label), 32, np.random.default_rng(0)).astype(int) for label in (0, 1))
+    differs = (discs != rings).any(axis=3).mean(axis=0)
+    assert differs[16, 16] > 0.9  # same drawings but for the hole
+    assert differs[0].max() == 0
+    monkeypatch.setattr(data, "_draw", lambda labels, size, rng: np.ones((1, size, size, 3), np.uint8)
+                        * (20 * labels[:, None, None, None]).astype(np.uint8))
+    made = shapes(train=100, test=30, redundancy=0.5)
+    assert (made.train_images[made.originals, 0, 0, 0] == 20 * made.train_labels).all()
+    assert (made.test_images[:, 0, 0, 0] == 20 * made.test_labels).all()
+
+
+def test_shapes_are_no_task_for_a_linear_model():
+    made = shapes(train=1000, test=500)
+    train, test = (x.reshape(len(x), -1) / 255 - 0.5 for x in (made.train_images, made.test_images))
+    model = LogisticRegression(C=0.001, max_iter=40).fit(train, made.train_labels)
+    assert model.score(train, made.train_labels) > 0.2  # it has learnt something, by heart
+    assert model.score(test, made.test_labels) < 0.35
+
+
+def test_redundancy_is_as_told():
+    made = shapes(train=1000, test=10, redundancy=0.8, seed=5)
+    copies = np.flatnonzero(made.originals != np.arange(1000))
+    assert len(copies) == 800
+    np.testing.assert_array_equal(made.train_labels[copies], made.train_labels[made.originals[copies]])
+    assert np.bincount(made.train_labels).tolist() == [100] * 10
+    assert made.train_labels[:10].tolist() != list(range(10))  # shuffled
+    pixels = made.train_images.astype(np.float32)
+    own = np.abs(pixels[copies] - pixels[made.originals[copies]]).mean(axis=(1, 2, 3))
+    other = np.abs(pixels[copies] - pixels[np.roll(made.originals[copies], 1)]).mean(axis=(1, 2, 3))
+    assert own.min() > 0  # near-copies, not copies
+    assert np.median(own) < 0.4 * np.median(other)
+    counts = np.sort(np.bincount(made.originals[copies], minlength=1000))[::-1]
+    assert counts[:20].sum() > 0.35 * 800  # the favoured tenth of 200 originals has more than a third of the copies
+    assert (counts[:200] <= 3).sum() > 80  # and many have few
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"train": 9}, "train: expected a whole number of at least 10, found 9"),
+    ({"train": 100.0}, "train: expected a whole number"),
+    ({"test": 0}, "test: expected a whole number of at least 10, found 0"),
+    ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
+    ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+    ({"seed": True}, "seed: expected a whole number"),
+    ({"redundancy": 1.0}, r"redundancy: expected a number from 0 to below 1, found 1\.0"),
+    ({"redundancy": -0.1}, "redundancy: expected a number from 0"),
+    ({"redundancy": "all"}, "redundancy: expected a number .* found 'all'"),
+    ({"train": 100, "redundancy": 0.95}, r"redundancy: expected at least 10 originals.*0\.95 of 100 images leaves 5"),
+])
+def test_shapes_refuses(arguments, message):
+    with pytest.raises(InputError, match=message):
+        shapes(**arguments)
