@@ -1,5 +1,6 @@
 """Carries out what a `Run` or an `Autoencoder` says, and records it. Knows nothing of plotting."""
 
+import contextlib
 import os
 import platform
 import subprocess
@@ -25,16 +26,20 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
         import tensorflow
 
         versions["tensorflow"] = tensorflow.__version__  # the package may be tensorflow or tensorflow-cpu
-    git = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    commit = None
+    with contextlib.suppress(OSError):  # without git, a record says nothing of the commit
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        commit = git.stdout.strip() or None
     return {
         "dataset": dataset.name,
+        "class_names": list(dataset.class_names),
         "profile": profile_name,
         "hardware": hardware(),
         "backend": BACKEND,
         "versions": {"python": platform.python_version(), **versions},
-        "commit": git.stdout.strip() or None,
+        "commit": commit,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -47,13 +52,23 @@ def execute(
     Embeddings are made once per `Autoencoder` and kept beside the store; if they have to be made first, that record
     is appended.
     """
+    _check(spec, dataset)
+    if isinstance(spec, Autoencoder):
+        return _execute_autoencoder(spec, dataset, store, profile_name, progress)
+    return _execute_run(spec, dataset, store, profile_name, progress)
+
+
+def _check(spec: Run | Autoencoder, dataset: data.Dataset) -> None:
+    """Refuse what cannot be carried out on `dataset`, before any long work."""
     if spec.dataset != dataset.fingerprint:
         raise InputError(
             f"The run wants the dataset {spec.dataset}, but {dataset.name} has the fingerprint {dataset.fingerprint}."
         )
-    if isinstance(spec, Autoencoder):
-        return _execute_autoencoder(spec, dataset, store, profile_name, progress)
-    return _execute_run(spec, dataset, store, profile_name, progress)
+    if isinstance(spec, Run) and spec.selector != ALL and spec.keep > len(dataset.train_images):
+        found = len(dataset.train_images)
+        raise InputError(f"Run.keep is {spec.keep}, but {dataset.name} has only {found} training images.")
+    if isinstance(spec, Run) and spec.embedding is not None:
+        _check(spec.embedding, dataset)
 
 
 def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record:
@@ -106,9 +121,9 @@ def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements:
     """Save the few pictures that the chapters show of an autoencoder: Figure 3, what some elements respond to, and some
     of the images that the filter picks from all of the embedding, beside as many random ones.
     """
-    edge = (dataset.train_images.shape[1] - training.CROP) // 2
-    shown = np.random.default_rng(0).choice(len(dataset.test_images), elements, replace=False)
-    crops = dataset.test_images[shown][:, edge : edge + training.CROP, edge : edge + training.CROP]
+    top, left = ((size - training.CROP) // 2 for size in dataset.train_images.shape[1:3])
+    shown = np.random.default_rng(0).choice(len(dataset.test_images), min(elements, len(dataset.test_images)), replace=False)
+    crops = dataset.test_images[shown][:, top : top + training.CROP, left : left + training.CROP]
     codes = training.embed(encoder, dataset.test_images[shown])
     columns = np.linspace(0, embeddings.shape[1] - 1, elements).astype(int)
     strongest = np.argsort(-embeddings[:, columns], axis=0, kind="stable")[:each].T
@@ -126,7 +141,7 @@ def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements:
         elements=columns,
         strongest=dataset.train_images[strongest],
         picked=dataset.train_images[picked],
-        random=dataset.train_images[selection.random_subset(embeddings, 6 * each)],
+        random=dataset.train_images[selection.random_subset(embeddings, min(6 * each, len(embeddings)))],
         drawn=_as_uint8(decoder.predict(np.vstack([centre[None], raised]).astype("float32"), verbose=0)),
     )
 
@@ -140,23 +155,24 @@ def embeddings_of(
 ) -> np.ndarray:
     """Return the embeddings `(N, n)` float32 that `spec` describes, trained now if they are not at hand."""
     file = _embeddings_file(store, spec)
-    if not file.exists():
+    if not file.exists() or key(spec) not in store.records():  # one without the other: killed between the two
         store.append(execute(spec, dataset, store, profile_name, progress))
     return np.load(file, allow_pickle=False)
 
 
 def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     where = provenance(dataset, profile_name)
-    ledger, embeddings = [], np.empty((len(dataset.train_images), 1), dtype="float32")
+    ledger, embeddings = [], np.zeros((len(dataset.train_images), 1), dtype="float32")
     if spec.embedding is not None:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
         ledger += store.records()[key(spec.embedding)].ledger
     if spec.validation:
-        dataset = data.hold_out(dataset)
+        stays = ~data._stratified(dataset.train_labels, 0.1, seed=0)  # the rows that `hold_out` leaves
+        dataset, embeddings = data.hold_out(dataset, 0.1, seed=0), embeddings[stays]
     pixels, labels = dataset.train_images, dataset.train_labels
     everything = np.arange(len(pixels))
     steps_on_subset = 0 if spec.selector == ALL else round(spec.steps * spec.split / 100)
-    metrics, phases = {}, []
+    metrics, phases = {"kept": len(pixels), "distinct": len(pixels)}, []
     if steps_on_subset:
         start = time.perf_counter()
         subset = selection.SELECTORS[spec.selector](embeddings, spec.keep, labels=labels, seed=spec.seed)
@@ -237,6 +253,10 @@ def record(
     began, longest = time.perf_counter(), 0.0
     have = store.records()
     todo = [spec for spec in dict.fromkeys(specs) if key(spec) not in have]
+    for spec in todo:
+        _check(spec, dataset)
+    with store.writing():
+        pass  # if nothing can be written, that is said now and not after an hour of training
     for number, spec in enumerate(todo):
         left = len(todo) - number
         spent = time.perf_counter() - began

@@ -8,6 +8,8 @@ import numpy as np
 from IPython.display import Markdown
 
 from embsel import data, suites
+from embsel.errors import InputError
+from embsel.records import Record, Store, key
 
 
 def setting(profile: str | None = None, source: str | None = None) -> tuple[suites.Profile, data.Dataset]:
@@ -49,3 +51,12 @@ def check(answer, expected) -> None:
         print("Right.")
     else:
         print(f"Not yet: {answer} is not it.")
+
+
+def pictures_of(record: Record, store: Store | None = None) -> dict[str, np.ndarray]:
+    """Return the pictures that were kept with an autoencoder's record: uint8 images, and `codes`, the embeddings."""
+    file = (store or Store()).folder / "pictures" / f"{key(record.spec)}.npz"
+    if not file.exists():
+        raise InputError(f"The pictures of this record are not at hand: {file.name} is missing beside the records.")
+    with np.load(file, allow_pickle=False) as pictures:
+        return dict(pictures)

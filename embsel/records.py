@@ -25,9 +25,9 @@ RESULTS = ROOT / "book" / "results"
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
 
 
-def _typed(spec) -> None:
-    """Refuse a value of another type than the field's, and make whole numbers floats where the field is one: 1 and 1.0
-    are the same rate, and must have the same key.
+def _check(spec) -> None:
+    """Refuse a value of another type than its field, a rate and a seed that cannot be; make 1 the 1.0 of a float field,
+    as equal specs must have equal keys.
     """
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
@@ -38,12 +38,11 @@ def _typed(spec) -> None:
         ):
             wanted = getattr(item.type, "__name__", item.type)
             raise InputError(f"{type(spec).__name__}.{item.name} must be of type {wanted}, not {value!r}.")
-
-
-def _learning_rate(spec) -> None:
     if not 0 < spec.rate < math.inf:
-        name = type(spec).__name__
-        raise InputError(f"{name}.rate, the learning rate, must be a positive number, not {spec.rate!r}.")
+        kind = type(spec).__name__
+        raise InputError(f"{kind}.rate, the learning rate, must be positive and finite, not {spec.rate!r}.")
+    if spec.seed < 0:
+        raise InputError(f"{type(spec).__name__}.seed must be a whole number of at least 0, not {spec.seed!r}.")
 
 
 def _positive(spec, *names: str) -> None:
@@ -51,11 +50,6 @@ def _positive(spec, *names: str) -> None:
         value = getattr(spec, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{type(spec).__name__}.{name} must be a whole number of at least 1, not {value!r}.")
-
-
-def _seed(spec) -> None:
-    if spec.seed < 0:
-        raise InputError(f"{type(spec).__name__}.seed must be a whole number of at least 0, not {spec.seed!r}.")
 
 
 @dataclass(frozen=True)
@@ -72,16 +66,12 @@ class Autoencoder:
 
     def __post_init__(self):
         _positive(self, "steps", "batch")
-        _typed(self)
-        _learning_rate(self)
-        _seed(self)
-        if not (
-            isinstance(self.widths, tuple | list)
-            and len(self.widths) == 3
-            and all(type(width) is int and width > 0 for width in self.widths)
-        ):
-            raise InputError(f"Autoencoder.widths are three whole numbers of at least 1, not {self.widths!r}.")
-        object.__setattr__(self, "widths", tuple(self.widths))
+        _check(self)
+        widths = self.widths
+        good = isinstance(widths, tuple | list) and len(widths) == 3
+        if not good or not all(type(width) is int and width > 0 for width in widths):
+            raise InputError(f"Autoencoder.widths must be three whole numbers of at least 1, not {widths!r}.")
+        object.__setattr__(self, "widths", tuple(widths))
 
 
 @dataclass(frozen=True)
@@ -112,10 +102,10 @@ class Run:
     curve_images: int = 2000
 
     def __post_init__(self):
-        _positive(self, "steps", "batch", "width", "curve_images", *(["every"] if self.every is not None else []))
-        _typed(self)
-        _learning_rate(self)
-        _seed(self)
+        _positive(self, "steps", "batch", "width", "curve_images")
+        if self.every is not None:
+            _positive(self, "every")
+        _check(self)
         if not 0 <= self.momentum <= 1:
             raise InputError(f"Run.momentum must be a number from 0 to 1, not {self.momentum!r}.")
         if not 0 <= self.split <= 100:

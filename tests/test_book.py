@@ -44,10 +44,7 @@ def pages(root, tmp_path_factory):
 def test_the_table_of_contents_lists_what_is_there(root):
     listed = documents(root)
     assert len(listed) == len(set(listed))
-    there = {
-        f"{path.parent.name}/{path.stem}"
-        for path in [*root.glob("book/*.md"), *root.glob("notebooks/*.ipynb")]
-    }
+    there = {f"{path.parent.name}/{path.stem}" for path in [*root.glob("book/*.md"), *root.glob("notebooks/*.ipynb")]}
     assert set(listed) == there
 
 

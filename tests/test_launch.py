@@ -64,9 +64,7 @@ def test_the_remote_names_the_repository(launch, monkeypatch, tmp_path):
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
     except OSError:
         pytest.skip("git is not installed")
-    subprocess.run(
-        ["git", "-C", tmp_path, "remote", "add", "origin", "git@github.com:someone/a-book.git"], check=True
-    )
+    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "git@github.com:someone/a-book.git"], check=True)
     assert options(launch, tmp_path)["repository_url"] == "https://github.com/someone/a-book"
 
 

@@ -19,8 +19,7 @@ def cells(notebook):
     """What both files of a pair must agree on, cell by cell."""
     kept = ("tags", "mystnb")  # of the metadata
     return [
-        (cell.cell_type, cell.source.strip(), {key: cell.metadata.get(key) for key in kept})
-        for cell in notebook.cells
+        (cell.cell_type, cell.source.strip(), {key: cell.metadata.get(key) for key in kept}) for cell in notebook.cells
     ]
 
 

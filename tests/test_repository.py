@@ -23,9 +23,7 @@ def tracked(root):
         pytest.skip("not a git checkout")
     command = ["git", "-c", f"safe.directory={root}", "-C", root, "ls-files", "-z"]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [name for name in names if name and (root / name).exists()] or pytest.skip(
-        "nothing is committed yet"
-    )
+    return [name for name in names if name and (root / name).exists()] or pytest.skip("nothing is committed yet")
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +66,7 @@ def test_conda_takes_a_python_that_the_package_supports(root):
 def test_help_lists_every_target(root, targets, arguments):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    shown = subprocess.run(
-        ["make", "-C", root, "-s", *arguments], capture_output=True, text=True, check=True
-    ).stdout
+    shown = subprocess.run(["make", "-C", root, "-s", *arguments], capture_output=True, text=True, check=True).stdout
     assert set(re.findall(r"^  (\w+) +\S", shown, re.MULTILINE)) == targets
 
 

@@ -1,0 +1,428 @@
+"""Specs, their keys, records and the store: what is refused, what survives, and what is never written twice."""
+
+import dataclasses
+import json
+import multiprocessing
+import re
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embsel import records
+from embsel.errors import InputError
+from embsel.records import ALL, Autoencoder, Record, Run, Store, describe, find, key
+
+AUTOENCODER = Autoencoder("0123456789ab", 300, 64)
+RUN = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, embedding=AUTOENCODER)
+BASELINE = Run("0123456789ab", ALL, 200, 64, 0.05)
+
+
+def a_record(spec=BASELINE, profile="tiny", **changes):
+    metrics = {"loss": 0.02} if isinstance(spec, Autoencoder) else {"test_loss": 1.25, "test_accuracy": 0.5}
+    ledger = [{"stage": "training", "seconds": 2.5, "samples": 12_800}]
+    where = {"profile": profile, "dataset": "shapes", "hardware": "a processor", "backend": "tensorflow"}
+    return dataclasses.replace(Record(spec, metrics, ledger, where, {"step": [100, 200]}), **changes)
+
+
+def seeds(numbers):
+    return [a_record(dataclasses.replace(BASELINE, seed=seed)) for seed in numbers]
+
+
+def read(folder):
+    """The records of a folder, by key, and what was warned about."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = Store(folder).records()
+    return found, [str(warning.message) for warning in caught]
+
+
+# --- specs: what is refused at the door ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"selector": "top_activation"}, r"no selector named 'top_activation'; did you mean 'top_activations'"),
+        ({"selector": "al"}, r"no selector named 'al'; did you mean 'all'\?"),
+        ({"selector": "zzz"}, r"no selector named 'zzz'; known: all, random_subset, .*top_activations_keep\.$"),
+        ({"split": -1}, r"Run\.split is a percentage of the steps, from 0 to 100, not -1\."),
+        ({"split": 101}, r"Run\.split is a percentage of the steps, from 0 to 100, not 101\."),
+        ({"split": 50.0}, r"Run\.split must be of type int, not 50\.0\."),
+        ({"rate": 0.0}, r"Run\.rate, the learning rate, must be positive and finite, not 0\.0\."),
+        ({"rate": -0.1}, r"Run\.rate, the learning rate, must be positive and finite, not -0\.1\."),
+        ({"rate": float("nan")}, r"Run\.rate, .* not nan\."),
+        ({"rate": float("inf")}, r"Run\.rate, .* not inf\."),
+        ({"rate": "0.1"}, r"Run\.rate must be of type float, not '0\.1'\."),
+        ({"steps": 0}, r"Run\.steps must be a whole number of at least 1, not 0\."),
+        ({"steps": True}, r"Run\.steps must be a whole number of at least 1, not True\."),
+        ({"steps": 1.5}, r"Run\.steps must be a whole number of at least 1, not 1\.5\."),
+        ({"batch": 0}, r"Run\.batch must be a whole number of at least 1, not 0\."),
+        ({"width": 0}, r"Run\.width must be a whole number of at least 1, not 0\."),
+        ({"curve_images": 0}, r"Run\.curve_images must be a whole number of at least 1, not 0\."),
+        ({"every": 0}, r"Run\.every must be a whole number of at least 1, not 0\."),
+        ({"keep": None}, r"Run\.keep must be a whole number of at least 1, not None\."),
+        ({"keep": 0}, r"Run\.keep must be a whole number of at least 1, not 0\."),
+        ({"keep": 36.0}, r"Run\.keep .* not 36\.0\."),
+        ({"embedding": None}, r"The selector 'top_activations' needs embeddings: give the Run an Autoencoder\."),
+        ({"embedding": {"steps": 3}}, r"Run\.embedding must be of type .*Autoencoder"),
+        ({"divide_by": "varience"}, r"no way to standardise named 'varience'; did you mean 'variance'"),
+        ({"divide_by": "x"}, r"no way to standardise named 'x'; known: deviation, variance\."),
+        ({"seed": -1}, r"Run\.seed must be a whole number of at least 0, not -1\."),
+        ({"seed": np.int64(1)}, r"Run\.seed must be of type int"),
+        ({"seed": True}, r"Run\.seed must be of type int, not True\."),
+        ({"momentum": -0.1}, r"Run\.momentum must be a number from 0 to 1, not -0\.1\."),
+        ({"momentum": 1.1}, r"Run\.momentum must be a number from 0 to 1, not 1\.1\."),
+        ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
+        ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(RUN, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, r"Autoencoder\.steps must be a whole number of at least 1, not 0\."),
+        ({"steps": True}, r"Autoencoder\.steps must be .* not True\."),
+        ({"batch": 1.5}, r"Autoencoder\.batch must be .* not 1\.5\."),
+        ({"rate": 0}, r"Autoencoder\.rate, the learning rate, must be positive and finite, not 0\.0\."),
+        ({"seed": -3}, r"Autoencoder\.seed must be a whole number of at least 0, not -3\."),
+        ({"widths": 8}, r"Autoencoder\.widths must be three whole numbers of at least 1, not 8\."),
+        ({"widths": (8, 8)}, r"Autoencoder\.widths must be three .* not \(8, 8\)\."),
+        ({"widths": (8, 0, 8)}, r"Autoencoder\.widths must be three .* not \(8, 0, 8\)\."),
+        ({"final": 3}, r"Autoencoder\.final must be of type str \| None, not 3\."),
+    ],
+)
+def test_an_autoencoder_that_cannot_be_is_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(AUTOENCODER, **changes)
+
+
+@pytest.mark.parametrize("split", [0, 1, 50, 100])
+def test_both_ends_of_a_split_are_allowed(split):
+    assert dataclasses.replace(RUN, split=split).split == split
+
+
+def test_only_a_selector_that_uses_embeddings_needs_them():
+    for name in ("random_subset", "stratified_random"):
+        assert dataclasses.replace(RUN, selector=name, embedding=None).embedding is None
+    assert BASELINE.keep is None
+
+
+# --- keys ---
+
+
+def test_the_keys_of_recorded_runs_do_not_change():
+    # If this fails, a field, a default or the way a key is made has changed, and nothing that is recorded will be
+    # found again.
+    assert key(AUTOENCODER) == "455fa437cda2"
+    assert key(RUN) == "58e5691b12ef"
+    assert key(BASELINE) == "e378f9a2c7fa"
+
+
+OTHER = {
+    Run: {
+        "dataset": "ba9876543210", "selector": "random_subset", "steps": 201, "batch": 65, "rate": 0.06, "keep": 37,
+        "split": 50, "width": 63, "augment": False, "divide_by": "variance", "momentum": 0.8, "seed": 1,
+        "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
+    },
+    Autoencoder: {
+        "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,
+        "seed": 1,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("spec", [RUN, AUTOENCODER], ids=["Run", "Autoencoder"])
+def test_every_field_changes_the_key(spec):
+    other = OTHER[type(spec)]
+    assert set(other) == {field.name for field in dataclasses.fields(spec)}
+    keys = {key(dataclasses.replace(spec, **{name: value})) for name, value in other.items()}
+    assert len(keys | {key(spec)}) == len(other) + 1
+
+
+def test_a_field_of_the_embedding_changes_the_key_of_the_run():
+    keys = {key(dataclasses.replace(RUN, embedding=dataclasses.replace(AUTOENCODER, **{name: value})))
+            for name, value in OTHER[Autoencoder].items()}  # fmt: skip
+    assert len(keys | {key(RUN)}) == len(OTHER[Autoencoder]) + 1
+
+
+def test_equal_specs_have_equal_keys():
+    as_floats = dataclasses.replace(BASELINE, rate=1.0, momentum=0.0)
+    as_integers = dataclasses.replace(BASELINE, rate=1, momentum=0)
+    assert as_floats == as_integers
+    assert key(as_floats) == key(as_integers)
+    assert key(dataclasses.replace(AUTOENCODER, widths=[64, 32, 24], rate=1)) == key(
+        dataclasses.replace(AUTOENCODER, rate=1.0)
+    )
+
+
+def test_a_field_at_its_default_does_not_enter_the_key():
+    """So a later version can add one, and what was recorded before keeps its key."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Later(Run):
+        warmup: int = 0
+
+    Later.__name__ = "Run"
+    fields = {item.name: getattr(RUN, item.name) for item in dataclasses.fields(RUN)}
+    assert key(Later(**fields)) == key(RUN)
+    assert key(Later(**fields, warmup=1)) != key(RUN)
+
+
+def test_the_kind_of_a_spec_is_in_its_key():
+    assert key(Autoencoder("d", 3, 4, 0.5)) != key(Run("d", ALL, 3, 4, 0.5))
+
+
+# --- records ---
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60)
+values = numbers | st.none() | st.booleans() | st.text(max_size=8) | st.lists(numbers, max_size=4)
+names = st.text(max_size=8)
+lines = st.fixed_dictionaries({"stage": names, "seconds": numbers, "samples": st.integers(0, 2**60)})
+
+
+@settings(max_examples=60)
+@given(
+    spec=st.sampled_from([RUN, BASELINE, AUTOENCODER, dataclasses.replace(RUN, rate=0.1 + 0.2, every=7)]),
+    metrics=st.dictionaries(names, values, max_size=4),
+    ledger=st.lists(lines, max_size=3),
+    where=st.dictionaries(names, values, max_size=3),
+    curve=st.dictionaries(names, st.lists(numbers, max_size=4), max_size=3),
+)
+def test_a_record_comes_back_from_its_line(spec, metrics, ledger, where, curve):
+    record = Record(spec, metrics, ledger, where, curve)
+    line = record.to_json()
+    assert "\n" not in line
+    assert line.isascii()
+    again = Record.from_json(line)
+    assert again == record
+    assert type(again.spec) is type(spec)
+    assert key(again.spec) == key(spec) == json.loads(line)["key"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused_by_name(value):
+    good = a_record()
+    for changes, name in [
+        ({"metrics": good.metrics | {"test_loss": value}}, "test_loss"),
+        ({"curve": good.curve | {"loss": [1.0, value]}}, "loss"),
+        ({"ledger": [{"stage": "embedding", "seconds": value, "samples": 1}]}, "embedding"),
+    ]:
+        with pytest.raises(InputError, match=rf"NaN or infinity in: {name}\.$"):
+            dataclasses.replace(good, **changes).to_json()
+
+
+def altered(**changes):
+    return json.dumps(json.loads(a_record(RUN).to_json()) | changes)
+
+
+LATER = altered(version=records.VERSION + 1, spec={"of": "another form"})
+BROKEN = {
+    "empty": ("", "not a whole record"),
+    "torn": (a_record().to_json()[:-1], "not a whole record"),
+    "a number": ("17", "not a whole record"),
+    "null": ("null", "not a whole record"),
+    "a list": ("[1, 2]", "not a whole record"),
+    "another object": ('{"name": "someone"}', r"not a whole record \(KeyError: 'version'\)"),
+    "deep": ("[" * 100_000, r"not a whole record \(RecursionError"),
+    "a later version": (LATER, rf"later version of embsel \(record version {records.VERSION + 1}\)"),
+    "a version in words": (altered(version="two"), "not a whole record"),
+    "unknown kind": (altered(kind="Sweep"), r"not a whole record \(KeyError: 'Sweep'\)"),
+    "unknown field": (altered(spec=dataclasses.asdict(RUN) | {"warmup": 3}), "warmup"),
+    "unknown selector": (altered(spec=dataclasses.asdict(RUN) | {"selector": "x"}), "no selector named 'x'"),
+    "no spec": (altered(spec=None), "not a whole record"),
+    "a spec in words": (altered(spec="steps"), "not a whole record"),
+    "bad embedding": (altered(spec=dataclasses.asdict(RUN) | {"embedding": "x"}), "not a whole record"),
+    "no steps": (altered(spec={"dataset": "d", "selector": "all"}), "not a whole record"),
+    "a member missing": (json.dumps({k: v for k, v in json.loads(LATER).items() if k != "ledger"} | {"version": 1}),
+                         "not a whole record"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_line_that_is_no_record_says_why(name):
+    line, message = BROKEN[name]
+    with pytest.raises(InputError, match=message):
+        Record.from_json(line)
+
+
+def test_seconds_and_own_seconds():
+    stages = {"autoencoder compilation": 1, "autoencoder": 2, "embedding": 4, "selection": 8,
+              "training compilation": 16, "training": 32, "evaluation": 64}  # fmt: skip
+    ledger = [{"stage": stage, "seconds": seconds, "samples": 0} for stage, seconds in stages.items()]
+    run = a_record(RUN, ledger=ledger)
+    assert run.seconds() == 127
+    assert run.seconds("training", "selection") == 40
+    assert run.seconds("lunch") == 0
+    assert run.own_seconds() == 120  # its autoencoder has a record of its own
+    own = a_record(AUTOENCODER, ledger=ledger[:3])
+    assert own.seconds() == own.own_seconds() == 7
+    assert run.own_seconds() + own.own_seconds() == run.seconds()
+    assert a_record(ledger=[]).seconds() == a_record(ledger=[]).own_seconds() == 0
+
+
+def test_describe_says_what_it_was_and_what_came_out():
+    text = describe(a_record(dataclasses.replace(RUN, split=70, seed=4)))
+    assert text == "top_activations 70/30, seed 4: accuracy 0.500, 2 s"
+    assert describe(a_record(AUTOENCODER)) == "autoencoder, 300 steps, seed 0: loss 0.0200, 2 s"
+
+
+def test_find_by_fields_and_profile():
+    ours = [a_record(RUN), a_record(BASELINE), a_record(AUTOENCODER), a_record(RUN, profile="paper")]
+    assert find(ours, selector="top_activations") == [ours[0], ours[3]]
+    assert find(ours, selector="top_activations", profile="paper") == [ours[3]]
+    assert find(ours, profile="tiny") == ours[:3]
+    assert find(ours, dataset=RUN.dataset) == ours  # the fingerprint, as in the spec
+    assert find(ours, seed=1) == []
+    assert find(ours, keep=None) == [ours[1]]  # an autoencoder keeps nothing, not even None
+    assert find(ours, embedding=AUTOENCODER, profile="tiny") == [ours[0]]
+    assert find(iter(ours)) == ours
+
+
+# --- the store ---
+
+
+def test_append_then_read_in_order(tmp_path):
+    store, ours = Store(tmp_path / "not" / "there" / "yet"), seeds([3, 1, 2])
+    assert store.records() == {}
+    assert not store.folder.exists()  # reading makes nothing
+    assert [store.append(record) for record in ours] == [True] * 3
+    found = store.records()
+    assert list(found) == [key(record.spec) for record in ours]
+    assert list(found.values()) == ours
+    assert [file.name for file in store.folder.glob("*.jsonl")] == ["tiny.jsonl"]
+
+
+def test_one_file_for_each_profile(tmp_path):
+    store = Store(tmp_path)
+    store.append(a_record(BASELINE, profile="tiny"))
+    store.append(a_record(RUN, profile="paper"))
+    assert {file.name for file in tmp_path.glob("*.jsonl")} == {"tiny.jsonl", "paper.jsonl"}
+    assert set(store.records()) == {key(BASELINE), key(RUN)}
+
+
+def test_a_key_is_written_once(tmp_path):
+    store, first = Store(tmp_path), a_record()
+    store.append(first)
+    before = (tmp_path / "tiny.jsonl").read_bytes()
+    assert store.append(a_record(metrics={"test_loss": 9.0, "test_accuracy": 0.9})) is False
+    assert store.append(a_record(profile="paper")) is False  # nor into another profile's file
+    assert (tmp_path / "tiny.jsonl").read_bytes() == before
+    assert not (tmp_path / "paper.jsonl").exists()
+    assert list(store.records().values()) == [first]
+
+
+def test_a_record_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
+    store = Store(tmp_path)
+    store.append(a_record())
+    before = (tmp_path / "tiny.jsonl").read_bytes()
+    with pytest.raises(InputError, match="test_loss"):
+        store.append(a_record(RUN, metrics={"test_loss": float("nan")}))
+    assert (tmp_path / "tiny.jsonl").read_bytes() == before
+
+
+def test_a_torn_last_line_at_every_byte(tmp_path):
+    first, torn, later = seeds(range(3))
+    torn = dataclasses.replace(torn, provenance=torn.provenance | {"hardware": "zwölf Kerne ×2"})
+    head, tail = (record.to_json().encode() + b"\n" for record in (first, torn))
+    file = tmp_path / "tiny.jsonl"
+    for cut in range(len(tail) + 1):
+        file.write_bytes(head + tail[:cut])
+        assert Store(tmp_path).append(later) is True
+        found, said = read(tmp_path)
+        assert file.read_bytes().startswith(head + tail[:cut])  # nothing is taken away
+        if cut == 0:
+            assert list(found.values()) == [first, later]
+            assert said == []
+        elif cut >= len(tail) - 1:  # all but the line's end is a whole record
+            assert list(found.values()) == [first, torn, later]
+            assert said == []
+        else:
+            assert list(found.values()) == [first, later]
+            assert len(said) == 1
+            assert said[0].startswith("tiny.jsonl, line 2 is skipped: it is not a whole record (")
+            assert said[0].endswith(").")
+        assert file.read_bytes().count(b"\n") == len(found) + len(said)
+
+
+def test_a_torn_record_can_be_recorded_again(tmp_path):
+    first, second = seeds(range(2))
+    (tmp_path / "tiny.jsonl").write_text(first.to_json() + "\n" + second.to_json()[:50])
+    assert Store(tmp_path).append(second) is True
+    found, said = read(tmp_path)
+    assert list(found.values()) == [first, second]
+    assert len(said) == 1
+
+
+def test_garbage_is_skipped_and_said(tmp_path):
+    ours = seeds(range(3))
+    whole = [record.to_json().encode() for record in ours]
+    content = [whole[0], b"\x00\xff\xfe\x80 not text", b"", b"   ", b"# a remark", whole[1] + b"\r", b"{}", whole[2]]
+    (tmp_path / "tiny.jsonl").write_bytes(b"\n".join(content))
+    (tmp_path / "notes.txt").write_text("not read at all")
+    (tmp_path / "other.jsonl").write_bytes(b"")
+    found, said = read(tmp_path)
+    assert list(found.values()) == ours
+    assert [re.match(r"tiny\.jsonl, line (\d) is skipped: .*\.$", text)[1] for text in said] == ["2", "5", "7"]
+
+
+def test_the_first_of_two_lines_of_one_key_counts(tmp_path):
+    first, second = a_record(), a_record(metrics={"test_loss": 0.0, "test_accuracy": 1.0})
+    (tmp_path / "tiny.jsonl").write_text(first.to_json() + "\n" + second.to_json() + "\n")
+    assert list(Store(tmp_path).records().values()) == [first]
+
+
+def test_what_a_later_version_wrote_is_kept(tmp_path):
+    (tmp_path / "tiny.jsonl").write_text(LATER + "\n")
+    Store(tmp_path).append(a_record())
+    found, said = read(tmp_path)
+    assert list(found) == [key(BASELINE)]
+    assert said == ["tiny.jsonl, line 1 is skipped: it was written by a later version of embsel (record version 2)."]
+    assert (tmp_path / "tiny.jsonl").read_text().startswith(LATER + "\n")
+
+
+def write_some(folder, numbers, ready, answers):
+    ready.wait()
+    answers.put([Store(folder).append(record) for record in seeds(numbers)])
+
+
+def test_several_writers_at_once(tmp_path):
+    context = multiprocessing.get_context("spawn")  # a fork would copy TensorFlow's threads' locks along
+    shares = [range(30), range(10, 40), range(39, -1, -1)]
+    ready, answers = context.Barrier(len(shares)), context.Queue()
+    writers = [context.Process(target=write_some, args=(tmp_path, share, ready, answers)) for share in shares]
+    for writer in writers:
+        writer.start()
+    written = [answers.get(timeout=120) for _ in writers]
+    for writer in writers:
+        writer.join(timeout=60)
+        assert writer.exitcode == 0
+    lines = (tmp_path / "tiny.jsonl").read_text().splitlines()
+    assert Counter(Record.from_json(line).spec.seed for line in lines) == Counter(range(40))
+    assert sum(map(sum, written)) == 40  # True for each line, and only for those
+    assert set(read(tmp_path)[0]) == {key(record.spec) for record in seeds(range(40))}
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match=r"^The folder '.*file.*' cannot be written to: .+\.$"):
+            Store(folder).append(a_record())
+
+
+def test_a_folder_that_may_not_be_written_is_said(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    for place, name in [(records, "FileLock"), (records.Path, "mkdir"), (records.os, "fsync")]:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, refuse)
+            with pytest.raises(InputError, match=rf"^The folder '{tmp_path}' cannot be written to: Permission denied\.$"):
+                Store(tmp_path).append(a_record())
