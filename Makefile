@@ -2,7 +2,7 @@
 #
 #   PROFILE=tiny|laptop|paper   the size of every live run (tiny: built-in data, no download)
 #   DATA=...                    the data set instead of the profile's own: a name, or a folder of images
-#   BACKEND=cpu|gpu|jax         what .venv gets as Keras' backend (an extra in pyproject.toml)
+#   BACKEND=tensorflow|gpu|jax  Keras' backend: TensorFlow, TensorFlow with CUDA, or JAX
 #   PYTHON=python3.12           the Python that .venv is made from
 
 SHELL := bash
@@ -11,7 +11,7 @@ SHELL := bash
 
 PROFILE ?= tiny
 PYTHON ?= python3
-BACKEND ?= cpu
+BACKEND ?= tensorflow
 CELL_TIMEOUT ?= 300
 
 export EMBSEL_PROFILE := $(PROFILE)
@@ -30,13 +30,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport JUPYTER_PATH PYTHONHOME PYTHONPATH
 
 VENV := .venv/ready-$(BACKEND)
+EXTRAS := book,test
+ifneq ($(BACKEND),tensorflow)
+EXTRAS := $(BACKEND),$(EXTRAS)
+endif
 HTML := _build/html/index.html
 QUICK := tests/test_pairs.py tests/test_repository.py
 
 .PHONY: help book test check units chapters notebooks record links clean
 
 help: ## list the targets
-	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=cpu|gpu|jax]"
+	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=tensorflow|gpu|jax]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
@@ -86,6 +90,6 @@ $(VENV): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
 	    { rm -rf .venv; echo "$(PYTHON) cannot make virtual environments (on Debian and Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "Installing what pyproject.toml asks for into .venv: this takes a minute or two."
-	@$(BIN)/python -m pip install --quiet --editable '.[$(BACKEND),book,test]' || \
+	@$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]' || \
 	    { echo "The installation failed: the lines above say why."; exit 1; }
 	@rm -f .venv/ready-* && touch $@

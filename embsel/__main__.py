@@ -1,12 +1,11 @@
 """The command line: `python -m embsel record …` and `python -m embsel status`."""
 
 import argparse
-import collections
 import os
 import sys
 from pathlib import Path
 
-from embsel import data, records, suites
+from embsel import data, records, report, suites
 from embsel.errors import InputError
 
 
@@ -53,15 +52,11 @@ def _record(options) -> int:
 
 
 def _status(options) -> int:
-    groups = collections.defaultdict(list)
-    for record in records.Store(options.out).records().values():
-        where = record.provenance
-        groups[where["profile"], where["dataset"], where["hardware"], where["backend"]].append(record)
-    if not groups:
+    rows = report.status(records.Store(options.out))
+    for *group, count, minutes in rows:
+        print(f"{' | '.join(group)}: {count} records, {minutes:.0f} min")
+    if not rows:
         print(f"Nothing is recorded in {options.out}.")
-    for group, members in groups.items():
-        minutes = sum(record.own_seconds() for record in members) / 60
-        print(f"{' | '.join(group)}: {len(members)} records, {minutes:.0f} min")
     return 0
 
 

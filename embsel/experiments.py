@@ -100,7 +100,8 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record
     ledger.append({"stage": "embedding", "seconds": embedding_seconds, "samples": len(pixels)})
     metrics = {"loss": history.points[-1]["loss"], "elements": embeddings.shape[1]}
     metrics["dead_elements"] = int((embeddings.max(axis=0) == embeddings.min(axis=0)).sum())
-    _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
+    if spec.seed == 0:  # one set of pictures is enough for the pages
+        _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
     return Record(spec, metrics, ledger, provenance(dataset, profile_name), _curve(history))
 
 
@@ -122,7 +123,8 @@ def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements:
     of the images that the filter picks from all of the embedding, beside as many random ones.
     """
     top, left = ((size - training.CROP) // 2 for size in dataset.train_images.shape[1:3])
-    shown = np.random.default_rng(0).choice(len(dataset.test_images), min(elements, len(dataset.test_images)), replace=False)
+    count = len(dataset.test_images)
+    shown = np.random.default_rng(0).choice(count, min(elements, count), replace=False)
     crops = dataset.test_images[shown][:, top : top + training.CROP, left : left + training.CROP]
     codes = training.embed(encoder, dataset.test_images[shown])
     columns = np.linspace(0, embeddings.shape[1] - 1, elements).astype(int)
@@ -220,7 +222,8 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     ledger.append({"stage": "evaluation", "seconds": seconds, "samples": len(test) + len(some) * len(history.points)})
     metrics |= training.score(logits, test_labels)
     right = logits.argmax(axis=1) == test_labels
-    metrics["class_accuracy"] = [float(right[test_labels == c].mean()) for c in np.unique(test_labels)]
+    of_class = [right[test_labels == c] for c in range(len(dataset.class_names))]
+    metrics["class_accuracy"] = [float(part.mean()) if len(part) else None for part in of_class]  # None: no test image
     metrics["test_images"] = len(test)
     return Record(spec, metrics, ledger, where, _curve(history))
 

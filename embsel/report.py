@@ -100,6 +100,15 @@ def caption(records: Iterable[Record]) -> str:
     )
 
 
+def status(store: Store) -> list[list]:
+    """Return one row for each profile, dataset, hardware and backend: how many records, and the minutes they took."""
+    groups = {}
+    for record in store.records().values():
+        group = tuple(str(record.provenance[name]) for name in ("profile", "dataset", "hardware", "backend"))
+        groups.setdefault(group, []).append(record)
+    return [[*group, len(found), round(sum(r.own_seconds() for r in found) / 60)] for group, found in groups.items()]
+
+
 def findings(records: Iterable[Record]) -> list[str]:
     """Return what the recorded runs show so far, a sentence each: for the front page, the README and chapter 3."""
     records = list(records)

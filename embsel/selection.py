@@ -136,10 +136,10 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     A row can be among the strongest of several elements, and the paper does not say what becomes of it: its
     4,320 rows are exactly 216 x 20, so it counted duplicates or made up for them. Hence three policies:
 
-    "refill"  element by element, each walks down its list to its share of rows that nobody took before:
-              k distinct rows. The default, as it keeps to k and to distinct images.
-    "drop"    the plain union of the lists, each row where it comes first: k rows or fewer.
-    "keep"    the lists as they are: k rows, the same row possibly several times.
+    - ``"refill"``: element by element, each walks down its list to its share of rows that nobody took before:
+      k distinct rows. The default, as it keeps to k and to distinct images.
+    - ``"drop"``: the plain union of the lists, each row where it comes first: k rows or fewer.
+    - ``"keep"``: the lists as they are: k rows, the same row possibly several times.
     """
     if duplicates not in DUPLICATES:
         raise unknown("duplicates policy", duplicates, DUPLICATES)

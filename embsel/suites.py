@@ -34,7 +34,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("tiny", "shapes", 200, 64, 0.02, 360, 16, 200, (16, 16, 8), 50, 1000, (0,)),
+        Profile("tiny", "shapes", 200, 64, 0.02, 360, 16, 500, (16, 16, 8), 50, 1000, (0,)),
         Profile("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2)),
         Profile("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
     )

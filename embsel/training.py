@@ -118,7 +118,7 @@ def _crop_fits(store: images.ImageStore) -> None:
 
 def _compile(model, loss, rate: float, momentum: float, averaging: float):
     average = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
-    model.compile(keras.optimizers.SGD(rate, momentum, **average), loss, jit_compile=False)
+    model.compile(keras.optimizers.SGD(float(rate), float(momentum), **average), loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -4,6 +4,7 @@ The `.md` is the source: its cells go into the `.ipynb`, ids are kept where a ce
 outputs are replaced. Nothing is written for a chapter that fails.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import nbformat
 from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from embsel import plots, report
 
 HERE = Path(__file__).parent
 
@@ -35,6 +38,22 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
     return notebook
 
 
+def refresh_readme() -> None:
+    """Write what the records show into the README: its figure, and the sentences between its two markers."""
+    recorded = report.recorded()
+    figure = plots.arms(report.comparison(recorded))
+    figure.savefig(HERE.parent / "book" / "figures" / "findings.png", metadata={"Software": None})
+    readme = HERE.parent / "README.md"
+    block = "(?s)(?<=<!-- findings -->\n)(.*)(?=<!-- end of findings -->)"
+    before, _, after = re.split(block, readme.read_text("utf-8"))
+    readme.write_text(before + readme_findings(recorded) + after, "utf-8")
+
+
+def readme_findings(recorded: list) -> str:
+    """Return the sentences for the README as a Markdown list."""
+    return "".join(f"- {line}\n" for line in [*report.findings(recorded), f"*{report.caption(recorded)}*"])
+
+
 def main(names: list[str]) -> int:
     """Refresh the chapters with these names; return 1 when one of them fails."""
     sources = [HERE / f"{Path(name).stem}.md" for name in names] or sorted(HERE.glob("*.md"))
@@ -48,6 +67,7 @@ def main(names: list[str]) -> int:
             failed.append(source.stem)
         else:
             jupytext.write(notebook, source.with_suffix(".ipynb"))
+    refresh_readme()
     return 1 if failed else 0
 
 

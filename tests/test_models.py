@@ -17,7 +17,7 @@ def size(variables):
 
 
 def numpy(tensor):
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor))
 
 
 def convolution(channels, filters):
@@ -175,7 +175,7 @@ def test_weight_decay_is_half_the_squared_weights_of_the_two_dense_layers():
     hidden = [layer for layer in model.layers if type(layer).__name__ == "Dense"][:2]
     expected = [0.004 * 0.5 * np.square(numpy(layer.kernel), dtype="float64").sum() for layer in hidden]
     np.testing.assert_allclose([float(loss) for loss in model.losses], expected, rtol=1e-5)
-    assert models.classifier(10, width=4, dense=(8, 6)).losses[0] == pytest.approx(expected[0])  # the default
+    assert float(models.classifier(10, width=4, dense=(8, 6)).losses[0]) == pytest.approx(expected[0])  # the default
     stronger = models.classifier(10, width=4, dense=(8, 6), decay=0.04)
     np.testing.assert_allclose([float(loss) for loss in stronger.losses], [10 * loss for loss in expected], rtol=1e-5)
     assert models.classifier(10, width=4, dense=(8, 6), decay=0.0).losses == []

@@ -1,0 +1,308 @@
+"""The same numbers on TensorFlow and on JAX, each in a process of its own, and JAX without TensorFlow.
+
+The functions below that are no tests are what such a process runs; their names are given to `python`.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).resolve().parent
+
+
+def installed(*backends):
+    return all(importlib.util.find_spec(name) for name in backends)
+
+
+needs_both = pytest.mark.skipif(not installed("tensorflow", "jax"), reason="needs TensorFlow and JAX")
+needs_jax = pytest.mark.skipif(not installed("jax"), reason="needs JAX")
+
+
+def python(code, backend=None, block=()):
+    """Run `code` in a fresh process on `backend`, where the modules in `block` cannot be imported."""
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")])
+    if backend:
+        environment["KERAS_BACKEND"] = backend
+    if block:
+        code = f"import test_backends; test_backends.Block({list(block)}); {code}"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def answer(*arguments, **options):
+    """Return what the code printed on its last line, as JSON."""
+    done = python(*arguments, **options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# --- what the processes run ---
+
+
+class Block:
+    """Makes a process look as if some packages were not installed."""
+
+    def __init__(self, names):
+        self.names = names
+        sys.meta_path.insert(0, self)
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def start(*networks):
+    """Give the networks starting weights that no backend draws."""
+    rng = np.random.default_rng(1)
+    for network in networks:
+        for variable in network.trainable_variables:
+            fan = max(1, int(np.prod(variable.shape[:-1])))
+            if variable.name in ("kernel", "bias"):
+                variable.assign(rng.normal(size=variable.shape) * (fan**-0.5 if variable.name == "kernel" else 0.1))
+
+
+def core(loop="host"):
+    """Train both networks for five steps without chance and print what can be compared.
+
+    The images are 24 x 24 and their own mirrors: a random crop and flip leaves them as they are.
+    """
+    from embsel import images, models, training
+    from embsel.backend import keras
+
+    if loop == "device":  # the loop that JAX runs on an accelerator
+        import jax
+
+        jax.default_backend = lambda: "gpu"
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 24, 12, 3))
+    pixels = np.concatenate([pixels, pixels[:, :, ::-1]], axis=2).astype("uint8")
+    kept, labels = pixels.copy(), np.arange(12) % 3
+    phases = [training.Phase(np.arange(12), 2), training.Phase(np.arange(6), 3)]
+    order = {"batch": 6, "seed": 2}
+    found = {}
+
+    def numbers(tensors):
+        return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor)).tolist() for tensor in tensors]
+
+    network = models.classifier(3, width=4, dense=(8, 6))
+    start(network)
+    model = training.classifier_trainer(
+        network, images.ImageStore(pixels), rate=0.05, seed=0, augment=False, averaging=0.6
+    )
+    logits = training.classify(network, pixels)
+
+    def evaluate():
+        return training.score(logits(), labels)
+
+    history = training.train(model, labels, phases, **order, evaluate=evaluate, every=1)
+    found["curve"] = [history.column(name).tolist() for name in ("loss", "test_loss", "test_accuracy")]
+    found["averaged"] = numbers(model.trainable_variables)
+    found["moving"] = numbers(variable for variable in network.non_trainable_variables if "moving" in variable.path)
+    found["logits"] = logits().tolist()
+
+    encoder, decoder = models.autoencoder(widths=(4, 3, 2))
+    start(encoder, decoder)
+    model = training.autoencoder_trainer(encoder, decoder, images.ImageStore(pixels), rate=0.1, seed=0, averaging=0.6)
+    history = training.train(model, labels, phases, **order, every=1)
+    found["autoencoder"] = [history.column("loss").tolist(), numbers(model.trainable_variables)]
+    found["embeddings"] = training.embed(encoder, pixels).tolist()
+    assert (pixels == kept).all()  # JAX may share the memory of what it is given
+    print(json.dumps(found))
+
+
+def tiny(folder):
+    """Shrink the profile `tiny` to three steps, on a small set in `folder`, and the suite to one run of each kind."""
+    import dataclasses
+
+    from embsel import data, suites
+
+    small = data.shapes(train=40, test=20)
+    arrays = {name: getattr(small, name) for name in data.ARRAYS}
+    np.savez(Path(folder) / "small.npz", **arrays)
+    suites.PROFILES["tiny"] = dataclasses.replace(
+        suites.PROFILES["tiny"],
+        source=str(Path(folder) / "small.npz"),
+        steps=3,
+        batch=8,
+        keep=12,
+        width=4,
+        embedding_steps=3,
+        embedding_widths=(4, 4, 2),
+        every=2,
+        curve_images=10,
+    )
+    whole = suites.filtering
+    suites.SUITES["filtering"] = lambda *arguments: whole(*arguments)[:3]
+
+
+def record(folder):
+    """Record the suite `filtering`, twice, and print both exit statuses and what is recorded."""
+    from embsel import __main__, records
+
+    tiny(folder)
+    command = ["record", "--suite", "filtering", "--profile", "tiny", "--out", str(Path(folder) / "results")]
+    statuses = [__main__.main(command), __main__.main(command)]
+    found = records.Store(Path(folder) / "results").records().values()
+    print(
+        json.dumps(
+            {
+                "statuses": statuses,
+                "provenance": [one.provenance for one in found],
+                "accuracies": [one.metrics.get("test_accuracy") for one in found],
+                "tensorflow": "tensorflow" in sys.modules,
+            }
+        )
+    )
+
+
+def everything():
+    """Import every room and go the whole way, from data to a trained classifier, in a few steps."""
+    import importlib
+    import pkgutil
+
+    import embsel
+
+    rooms = [room.name for room in pkgutil.iter_modules(embsel.__path__)]
+    for room in rooms:
+        importlib.import_module(f"embsel.{room}")
+    from embsel import data, images, models, selection, training
+
+    small = data.shapes(train=40, test=20)
+    encoder, decoder = models.autoencoder(widths=(4, 4, 2))
+    store = images.ImageStore(small.train_images)
+    model = training.autoencoder_trainer(encoder, decoder, store, rate=0.1, seed=0)
+    training.train(model, small.train_labels, [training.Phase(np.arange(40), 3)], batch=8, seed=0)
+    embeddings = training.embed(encoder, small.train_images)
+    subset = selection.SELECTORS["top_activations"](embeddings, 18, labels=small.train_labels, seed=0)
+    network = models.classifier(10, width=4, dense=(8, 8))
+    model = training.classifier_trainer(network, store, rate=0.1, seed=0, averaging=0.5)
+    training.train(model, small.train_labels, [training.Phase(subset, 3)], batch=8, seed=0)
+    found = training.score(training.classify(network, small.test_images)(), small.test_labels)
+    found |= {"rooms": rooms, "embeddings": embeddings.shape, "subset": len(subset), "steps": 3}
+    found["iterations"] = int(model.optimizer.iterations)
+    print(json.dumps(found | {"tensorflow": "tensorflow" in sys.modules}))
+
+
+# --- the same on both ---
+
+
+@pytest.fixture(scope="module")
+def on_tensorflow():
+    return answer("import test_backends; test_backends.core()", "tensorflow")
+
+
+@needs_both
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["host", "device"])
+def test_jax_gives_the_numbers_of_tensorflow(on_tensorflow, loop):
+    on_jax = answer(f"import test_backends; test_backends.core({loop!r})", "jax")
+    assert on_jax.keys() == on_tensorflow.keys()
+
+    def compare(one, other, name):
+        if isinstance(one, list) and one and isinstance(one[0], list):
+            for number, pair in enumerate(zip(one, other, strict=True)):
+                compare(*pair, f"{name}, {number}")
+        else:
+            np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-4, err_msg=name)
+
+    for name, expected in on_tensorflow.items():
+        compare(on_jax[name], expected, name)
+    loss, test_loss, _ = on_tensorflow["curve"]
+    assert len(loss) == len(set(loss)) == len(set(test_loss)) == 5
+    assert np.ptp(on_tensorflow["embeddings"]) > 0.1
+
+
+# --- JAX alone ---
+
+
+@needs_jax
+@pytest.mark.slow
+def test_the_whole_way_without_tensorflow():
+    found = answer("import test_backends; test_backends.everything()", "jax", ["tensorflow"])
+    assert {"data", "images", "models", "training", "selection", "experiments"} <= set(found["rooms"])
+    assert found["embeddings"] == [40, 18]
+    assert found["subset"] == 18
+    assert found["iterations"] == found["steps"]
+    assert np.isfinite(found["test_loss"])
+    assert not found["tensorflow"]
+
+
+@needs_jax
+@pytest.mark.slow
+def test_recording_without_tensorflow(tmp_path):
+    found = answer(f"import test_backends; test_backends.record({str(tmp_path)!r})", "jax", ["tensorflow"])
+    assert found["statuses"] == [0, 0]
+    assert len(found["provenance"]) == 3  # the autoencoder, the baseline and the filter, each once
+    for where in found["provenance"]:
+        assert where["backend"] == "jax"
+        assert where["profile"] == "tiny"
+        assert where["hardware"]
+        assert {"jax", "keras", "numpy", "python"} == where["versions"].keys()
+    assert sum(accuracy is not None for accuracy in found["accuracies"]) == 2
+    assert not found["tensorflow"]
+
+
+# --- a backend that is not there ---
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_a_backend_that_is_not_installed_says_what_to_install(backend):
+    done = python("import embsel.backend", backend, [backend])
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: Keras needs a backend")
+    assert f"{backend!r} is not installed" in last
+    assert "install tensorflow, or install jax" in last
+    assert "KERAS_BACKEND=jax" in last
+
+
+def test_a_backend_that_is_not_supported_is_refused_by_name():
+    done = python("import embsel.backend", "numpy")  # it has no training at all
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == (
+        "ImportError: KERAS_BACKEND=numpy is not supported here: use tensorflow or jax."
+    )
+
+
+def test_pytorch_is_refused_whether_it_is_installed_or_not():
+    done = python("import embsel.backend", "torch")
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "not supported" in last or "'torch' is not installed: install tensorflow" in last
+
+
+# --- rooms without Keras ---
+
+
+@pytest.mark.parametrize("room", ["embsel", *(f"embsel.{name}" for name in ("data", "selection", "errors"))])
+def test_importing_these_imports_no_keras(room):
+    heavy = ["keras", "tensorflow", "jax", "torch"]
+    assert answer(f"import json, sys, {room}; print(json.dumps([name for name in {heavy} if name in sys.modules]))") == []
+
+
+def test_the_command_line_needs_keras_only_to_train(tmp_path):
+    code = f"import sys; from embsel.__main__ import main; sys.exit(main(['status', '--out', {str(tmp_path)!r}]))"
+    done = python(code, block=["keras", "tensorflow", "jax"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Nothing is recorded")
+
+
+@pytest.mark.parametrize("backend", [name for name in ("tensorflow", "jax") if installed(name)])
+def test_importing_keras_prints_nothing(backend):
+    done = python("import embsel.backend; print(embsel.backend.hardware())", backend)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) == 1
+    assert "unknown" not in done.stdout

@@ -1,0 +1,188 @@
+"""The command line: its exit codes, and one line on stderr for what cannot be done."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from embsel import data, records, suites
+from embsel.__main__ import main
+from embsel.records import ALL, Autoencoder, Record, Run, Store
+
+LEAST = suites.Profile("tiny", "shapes", 1, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,))
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A dataset file of 100 images, and a `tiny` profile and a suite of two runs that are hardly there."""
+    dataset = data.shapes(train=100, test=20)
+    file = tmp_path / "small.npz"
+    np.savez(file, **{name: getattr(dataset, name) for name in data.ARRAYS}, class_names=dataset.class_names)
+    monkeypatch.setitem(suites.PROFILES, "tiny", LEAST)
+    monkeypatch.setitem(suites.SUITES, "pair", lambda sizes, d: [suites.baseline(sizes, d, seed=s) for s in (0, 1)])
+    monkeypatch.delenv("EMBSEL_DATA", raising=False)
+    monkeypatch.delenv("EMBSEL_PROFILE", raising=False)
+    return file
+
+
+def call(capsys, *arguments):
+    """Exit code, lines on stdout and lines on stderr of one command."""
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out.splitlines(), err.splitlines()
+
+
+def a_record(spec, seconds=60.0, **where):
+    provenance = {"profile": "tiny", "dataset": "shapes", "hardware": "a processor", "backend": "tensorflow"} | where
+    metrics = {"loss": 0.5} if isinstance(spec, Autoencoder) else {"test_accuracy": 0.5}
+    return Record(spec, metrics, [{"stage": "training", "seconds": seconds, "samples": 8}], provenance)
+
+
+def test_record_then_status(small, tmp_path, capsys):
+    out = tmp_path / "out"
+    code, said, err = call(capsys, "record", "--suite", "pair", "--data", small, "--out", out)
+    assert code == 0
+    assert said[0].startswith("shapes: 100 training and 20 test images") or said[0].startswith("small: 100 training")
+    assert [line[:5] for line in said[1:3]] == ["[1/2]", "[2/2]"]
+    assert said[3:] == [f"The suite 'pair' is recorded: 2 runs in {out}."]
+    assert len(Store(out).records()) == 2
+    assert {record.provenance["profile"] for record in Store(out).records().values()} == {"tiny"}
+
+    before = (out / "tiny.jsonl").read_bytes()
+    code, said, err = call(capsys, "record", "--suite", "pair", "--data", small, "--out", out)
+    assert (code, len(said), err) == (0, 2, [])  # the dataset and the last line: nothing was left to do
+    assert (out / "tiny.jsonl").read_bytes() == before
+
+    code, said, err = call(capsys, "status", "--out", out)
+    assert (code, len(said), err) == (0, 1, [])
+    assert said[0].endswith(": 2 records, 0 min")
+
+
+def test_no_time_left_is_exit_code_2(small, tmp_path, capsys):
+    command = ["record", "--suite", "pair", "--data", small, "--out", tmp_path / "out", "--seconds"]
+    code, said, _ = call(capsys, *command, "0")
+    assert code == 2
+    assert said[1:] == ["Stopped in time: 2 of 2 runs are still to be recorded."]
+    assert Store(tmp_path / "out").records() == {}
+    code, said, _ = call(capsys, *command, "0.001")  # the first is started, as nothing is known of its length
+    assert code == 2
+    assert said[-1] == "Stopped in time: 1 of 2 runs are still to be recorded."
+    assert len(Store(tmp_path / "out").records()) == 1
+    code, said, _ = call(capsys, *command, "1e9")
+    assert code == 0
+    assert len(Store(tmp_path / "out").records()) == 2
+
+
+def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EMBSEL_DATA", str(small))
+    monkeypatch.setenv("EMBSEL_PROFILE", "tiny")
+    command = ["record", "--suite", "pair", "--out", tmp_path / "out", "--seconds", "0"]
+    code, said, _ = call(capsys, *command)
+    assert code == 2
+    assert "100 training" in said[0]
+    monkeypatch.setenv("EMBSEL_PROFILE", "tinny")
+    assert call(capsys, *command)[0] == 1
+    assert call(capsys, *command, "--profile", "tiny")[0] == 2  # the option wins
+    monkeypatch.setenv("EMBSEL_DATA", "nowhere")
+    assert call(capsys, *command, "--profile", "tiny")[0] == 1
+    assert call(capsys, *command, "--profile", "tiny", "--data", small)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--suite", "filtring"], "There is no suite named 'filtring'; did you mean 'filtering'?"),
+        (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
+        (["--data", "shaeps"], "There is no dataset named 'shaeps'; did you mean 'shapes'? No folder or .npz file"),
+        (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),
+        (["--data", "OTHER"], "expected a folder of images or an .npz file, found something else"),
+        (["--data", "SMALL", "--out", "OTHER"], "cannot be written to"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(arguments, message, small, tmp_path, capsys):
+    (tmp_path / "other").write_text("a text")
+    places = {"OTHER": tmp_path / "other", "SMALL": small}
+    arguments = [places.get(argument, argument) for argument in arguments]
+    code, _, err = call(capsys, "record", "--out", tmp_path / "out", *arguments)
+    assert code == 1
+    assert len(err) == 1
+    assert err[0].startswith("embsel: ")
+    assert message in err[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_suite_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda source: pytest.fail("the dataset was loaded"))
+    assert call(capsys, "record", "--suite", "x", "--out", tmp_path)[0] == 1
+
+
+def test_a_subset_larger_than_the_dataset_is_refused_before_any_run(small, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(suites.PROFILES, "tiny", dataclasses.replace(LEAST, keep=101))
+    code, _, err = call(capsys, "record", "--suite", "filtering", "--data", small, "--out", tmp_path / "out")
+    assert code == 1
+    assert "Run.keep is 101" in err[-1]
+    assert Store(tmp_path / "out").records() == {}
+
+
+@pytest.mark.parametrize("arguments", [[], ["recrod"], ["record", "--seconds", "soon"], ["status", "--suite", "x"]])
+def test_what_argparse_refuses_is_exit_code_2_with_the_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m embsel")
+
+
+def test_status_of_an_empty_folder(tmp_path, capsys):
+    for folder in (tmp_path, tmp_path / "missing"):
+        assert call(capsys, "status", "--out", folder) == (0, [f"Nothing is recorded in {folder}."], [])
+    assert not (tmp_path / "missing").exists()
+
+
+def test_status_lists_the_groups(tmp_path, capsys):
+    store = Store(tmp_path)
+    embedding = Autoencoder("d", 10, 8)
+    for seed in range(3):
+        store.append(a_record(Run("d", ALL, 10, 8, 0.1, seed=seed), seconds=90))
+    store.append(a_record(embedding, seconds=30))
+    filtered = a_record(Run("d", "top_activations", 10, 8, 0.1, keep=8, embedding=embedding), profile="paper")
+    shared = {"stage": "autoencoder", "seconds": 6000, "samples": 80}  # has a record of its own: not counted twice
+    store.append(dataclasses.replace(filtered, ledger=[shared, *filtered.ledger]))
+    code, said, err = call(capsys, "status", "--out", tmp_path)
+    assert (code, err) == (0, [])
+    assert sorted(said) == [
+        "paper | shapes | a processor | tensorflow: 1 records, 1 min",
+        "tiny | shapes | a processor | tensorflow: 4 records, 5 min",
+    ]
+
+
+def test_status_warns_of_a_torn_line(tmp_path, capsys):
+    store = Store(tmp_path)
+    store.append(a_record(Run("d", ALL, 10, 8, 0.1)))
+    with open(tmp_path / "tiny.jsonl", "a") as file:
+        file.write('{"version": 1, "key"')
+    with pytest.warns(UserWarning, match=r"tiny\.jsonl, line 2 is skipped"):
+        code, said, _ = call(capsys, "status", "--out", tmp_path)
+    assert (code, len(said)) == (0, 1)
+
+
+def test_as_a_program(small, tmp_path):
+    def program(*arguments):
+        command = [sys.executable, "-m", "embsel", *map(str, arguments)]
+        return subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+    empty = program("status", "--out", tmp_path / "empty")
+    assert (empty.returncode, empty.stderr) == (0, "")
+    assert "Nothing is recorded" in empty.stdout
+    bad = program("record", "--suite", "x", "--out", tmp_path)
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert (
+        bad.stderr
+        == f"embsel: There is no suite named 'x'; known: {', '.join(sorted(set(suites.SUITES) - {'pair'}))}.\n"
+    )
+    late = program("record", "--data", small, "--profile", "tiny", "--suite", "learning-rate", "--seconds", "0",
+                   "--out", tmp_path / "out")  # fmt: skip
+    assert late.returncode == 2
+    assert late.stderr == ""
+    assert late.stdout.splitlines()[-1].startswith("Stopped in time: ")

@@ -1,0 +1,547 @@
+"""Runs carried out and recorded: what a record says, what is shared, and what survives being killed.
+
+Everything here is far too small to learn anything: a few steps of a narrow network on 200 drawn shapes.
+"""
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from embsel import data, experiments, records, selection, suites, training
+from embsel.errors import InputError
+from embsel.records import ALL, Autoencoder, Run, Store, key
+
+TRAIN, TEST, BATCH, CLASSES = 200, 50, 16, 10
+DATASET = data.shapes(train=TRAIN, test=TEST)
+EMBEDDING = Autoencoder(DATASET.fingerprint, 3, BATCH, 0.05, (4, 4, 2))
+ELEMENTS = 3 * 3 * 2
+SMALL = Run(DATASET.fingerprint, ALL, 4, BATCH, 0.01, width=4, curve_images=30)
+
+
+def a_run(selector=ALL, **changes):
+    needs = selector != ALL and selector not in selection.NEEDS_NO_EMBEDDING
+    fields = {"keep": None if selector == ALL else 40, "embedding": EMBEDDING if needs else None} | changes
+    return dataclasses.replace(SMALL, selector=selector, **fields)
+
+
+def stages(record):
+    return [line["stage"] for line in record.ledger]
+
+
+def samples(record):
+    return {line["stage"]: line["samples"] for line in record.ledger}
+
+
+TRAINING = ["training compilation", "training", "evaluation"]
+MADE = ["autoencoder compilation", "autoencoder", "embedding"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store that most tests share, so that the embeddings are made once."""
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def embedded(store):
+    """The record of the autoencoder, made because a run needed it."""
+    experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    return store.records()[key(EMBEDDING)]
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The specs that are really executed, in order."""
+    executed = []
+    for name in ("_execute_autoencoder", "_execute_run"):
+        original = getattr(experiments, name)
+
+        def counted(spec, *arguments, original=original):
+            executed.append(spec)
+            return original(spec, *arguments)
+
+        monkeypatch.setattr(experiments, name, counted)
+    return executed
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """Runs that take no time: every record but the spec is invented. Returns what was executed."""
+    executed = []
+
+    def invent(spec, dataset, store, profile_name, progress=False):
+        executed.append(spec)
+        metrics = {"loss": 0.0} if isinstance(spec, Autoencoder) else {"test_accuracy": 0.5}
+        return records.Record(spec, metrics, [], {"profile": profile_name})
+
+    monkeypatch.setattr(experiments, "execute", invent)
+    return executed
+
+
+def fresh_process(code, *arguments, **options):
+    """Start Python on `code` in the repository's root."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(
+        command, cwd=records.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def finished(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+# --- what a record says ---
+
+
+@pytest.mark.parametrize("name", [ALL, *selection.SELECTORS])
+def test_every_selector_gives_a_whole_record(name, store, embedded):
+    spec = a_run(name, every=3)
+    record = experiments.execute(spec, DATASET, store, "test")
+    assert record.spec == spec
+    assert key(spec) not in store.records()  # that is left to the caller
+    assert records.Record.from_json(record.to_json()) == record
+
+    selects = name != ALL
+    assert stages(record) == (MADE if spec.embedding else []) + (["selection"] if selects else []) + TRAINING
+    assert all(line["seconds"] >= 0 for line in record.ledger)
+    if spec.embedding:
+        assert record.ledger[:3] == embedded.ledger
+        assert record.own_seconds() == pytest.approx(record.seconds() - embedded.seconds())
+    points = 2  # after step 3 and after step 4
+    wanted = {"training compilation": 0, "training": 4 * BATCH, "evaluation": TEST + points * 30}
+    wanted |= {"selection": TRAIN} if selects else {}
+    wanted |= {"autoencoder compilation": 0, "autoencoder": 3 * BATCH, "embedding": TRAIN} if spec.embedding else {}
+    assert samples(record) == wanted
+
+    curve, metrics = record.curve, record.metrics
+    assert set(curve) == {"step", "seconds", "phase", "loss", "test_loss", "test_accuracy"}
+    assert (curve["step"], curve["phase"]) == ([3, 4], [0, 0])
+    assert curve["seconds"][-1] == record.seconds("training")
+    assert metrics["test_images"] == TEST
+    assert len(metrics["class_accuracy"]) == CLASSES
+    assert np.mean(metrics["class_accuracy"]) == pytest.approx(metrics["test_accuracy"])  # the test set is balanced
+    if selects:
+        assert sum(metrics["class_counts"]) == metrics["kept"]
+        assert metrics["distinct"] <= metrics["kept"] <= 40
+        assert (metrics["kept"] == 40) == (name != "top_activations_drop")
+        assert (metrics["distinct"] == metrics["kept"]) == (name != "top_activations_keep")
+    else:
+        assert metrics["kept"] == metrics["distinct"] == TRAIN
+
+
+def test_the_class_counts_are_those_of_the_selected_images(store, embedded):
+    record = experiments.execute(a_run("top_activations"), DATASET, store, "test")
+    embeddings = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    rows = selection.top_activations(embeddings, 40)
+    assert record.metrics["class_counts"] == np.bincount(DATASET.train_labels[rows], minlength=CLASSES).tolist()
+
+
+def trained_on(monkeypatch):
+    """The phases that each call of `train` gets."""
+    calls, original = [], training.train
+
+    def train(model, labels, phases, **options):
+        calls.append(phases)
+        return original(model, labels, phases, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("split", "lengths", "column"),
+    [(0, [4], [0, 0]), (50, [2, 2], [0, 1]), (75, [3, 1], [0, 1]), (100, [4], [0, 0])],
+)
+def test_the_split_gives_the_phases(split, lengths, column, store, monkeypatch):
+    calls = trained_on(monkeypatch)
+    every = 4 if len(lengths) == 2 else 2  # an evaluation at the end of a phase comes by itself
+    record = experiments.execute(a_run("random_subset", split=split, every=every), DATASET, store, "test")
+    (phases,) = calls
+    assert [phase.steps for phase in phases] == lengths
+    assert record.curve["phase"] == column
+    assert record.curve["step"][-1] == 4
+    subset = selection.random_subset(np.zeros((TRAIN, 1)), 40)
+    if split:
+        np.testing.assert_array_equal(phases[0].indices, subset)
+    if split < 100:
+        np.testing.assert_array_equal(phases[-1].indices, np.arange(TRAIN))
+    assert ("selection" in stages(record)) == ("class_counts" in record.metrics) == (split > 0)
+    assert record.metrics["kept"] == (40 if split else TRAIN)
+
+
+def test_a_split_of_nothing_is_the_baseline(store):
+    nothing = experiments.execute(a_run("random_subset", split=0), DATASET, store, "test")
+    assert nothing.metrics == experiments.execute(a_run(), DATASET, store, "test").metrics
+
+
+def test_the_curve_and_the_end_agree_where_they_see_the_same_images(store):
+    record = experiments.execute(a_run(steps=12, curve_images=1000), DATASET, store, "test")  # weights are averaged
+    assert record.curve["test_accuracy"] == [record.metrics["test_accuracy"]]
+    assert record.curve["test_loss"] == pytest.approx([record.metrics["test_loss"]], rel=1e-5)
+
+
+def test_a_class_without_test_images_has_no_accuracy(store):
+    some = DATASET.test_labels != 3
+    dataset = dataclasses.replace(DATASET, test_images=DATASET.test_images[some], test_labels=DATASET.test_labels[some])
+    record = experiments.execute(a_run(dataset=dataset.fingerprint), dataset, store, "test")
+    accuracy = record.metrics["class_accuracy"]
+    assert [number for number, value in enumerate(accuracy) if value is None] == [3]
+    assert np.mean(accuracy[:3] + accuracy[4:]) == pytest.approx(record.metrics["test_accuracy"])
+
+
+def test_provenance(store, monkeypatch, tmp_path):
+    found = experiments.provenance(DATASET, "test")
+    assert found["dataset"] == "shapes"
+    assert found["profile"] == "test"
+    assert found["class_names"] == list(DATASET.class_names)
+    assert {"python", "keras", "numpy", found["backend"]} == set(found["versions"])
+    assert found["hardware"]
+    json.dumps(found)
+    monkeypatch.setenv("PATH", str(tmp_path))  # a machine without git
+    assert experiments.provenance(DATASET, "test")["commit"] is None
+
+
+# --- embeddings ---
+
+
+def test_the_record_of_the_autoencoder(store, embedded):
+    assert stages(embedded) == MADE
+    assert samples(embedded) == {"autoencoder compilation": 0, "autoencoder": 3 * BATCH, "embedding": TRAIN}
+    assert embedded.metrics["elements"] == ELEMENTS
+    embeddings = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    assert embeddings.shape == (TRAIN, ELEMENTS)
+    assert embeddings.dtype == np.float32
+    assert embedded.metrics["dead_elements"] == (np.ptp(embeddings, axis=0) == 0).sum()
+    assert embedded.curve["step"] == [1, 2, 3]
+    assert embedded.metrics["loss"] == embedded.curve["loss"][-1]
+
+
+def test_embeddings_are_made_once_and_shared(tmp_path, made):
+    store = Store(tmp_path)
+    runs = [a_run("top_activations"), a_run("top_activations_drop")]
+    shared = [experiments.execute(run, DATASET, store, "test") for run in runs]
+    assert made == [runs[0], EMBEDDING, runs[1]]
+    assert list(store.records()) == [key(EMBEDDING)]  # by itself, as the only one
+    own = store.records()[key(EMBEDDING)].ledger
+    assert [record.ledger[:3] for record in shared] == [own, own]
+
+
+def test_embeddings_without_their_file_are_remade(store, embedded, made):
+    before = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    assert made == []
+    file = store.folder / ".embeddings" / f"{key(EMBEDDING)}.npy"
+    file.unlink()
+    np.testing.assert_array_equal(experiments.embeddings_of(EMBEDDING, DATASET, store, "test"), before)
+    assert made == [EMBEDDING]
+    assert list(file.parent.iterdir()) == [file]
+    assert store.records()[key(EMBEDDING)] == embedded  # recorded once; the first one counts
+
+
+class Killed(BaseException):
+    """What ends a process in a test."""
+
+
+@pytest.mark.parametrize("step", ["_keep_pictures", "provenance"])
+def test_killed_after_the_embeddings_and_before_their_record(step, tmp_path, monkeypatch):
+    def kill(*arguments, **options):
+        raise Killed
+
+    store = Store(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, step, kill)
+        with pytest.raises(Killed):
+            experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    assert (tmp_path / ".embeddings" / f"{key(EMBEDDING)}.npy").exists()
+    assert store.records() == {}
+    experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    assert list(store.records()) == [key(EMBEDDING)]  # a run adds its ledger to its own
+
+
+def test_the_pictures(store, embedded):
+    with np.load(store.folder / "pictures" / f"{key(EMBEDDING)}.npz", allow_pickle=False) as file:
+        found = {name: file[name] for name in file.files}
+    shapes = {name: (array.dtype.name, array.shape) for name, array in found.items()}
+    assert shapes == {
+        "inputs": ("uint8", (6, 24, 24, 3)),
+        "codes": ("float16", (6, ELEMENTS)),
+        "reproductions": ("uint8", (6, 24, 24, 3)),
+        "elements": ("int64", (6,)),
+        "strongest": ("uint8", (6, 8, 32, 32, 3)),
+        "picked": ("uint8", (48, 32, 32, 3)),
+        "random": ("uint8", (48, 32, 32, 3)),
+        "drawn": ("uint8", (7, 24, 24, 3)),
+    }
+    embeddings = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
+    for element, pictures in zip(found["elements"], found["strongest"], strict=True):
+        np.testing.assert_array_equal(pictures[0], DATASET.train_images[embeddings[:, element].argmax()])
+    crops = DATASET.test_images[:, 4:28, 4:28]
+    assert all((crops == picture).all(axis=(1, 2, 3)).any() for picture in found["inputs"])
+
+
+def test_pictures_of_few_images_that_are_not_square(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 28, 41, 1), dtype=np.uint8)
+    labels = np.arange(24) % 2
+    dataset = data.Dataset("few", pixels[:20], labels[:20], pixels[20:], labels[20:], ("a", "b"))
+    spec = dataclasses.replace(EMBEDDING, dataset=dataset.fingerprint, steps=1, batch=4)
+    store = Store(tmp_path)
+    experiments.execute(spec, dataset, store, "test")
+    with np.load(tmp_path / "pictures" / f"{key(spec)}.npz") as file:
+        assert file["inputs"].shape == (4, 24, 24, 1)
+        assert file["random"].shape == (20, 28, 41, 1)
+        assert {crop.tobytes() for crop in file["inputs"]} == {i[2:26, 8:32].tobytes() for i in dataset.test_images}
+
+
+# --- what is refused ---
+
+
+def test_another_dataset_is_refused(store, made):
+    other = data.shapes(train=TRAIN, test=TEST, seed=1)
+    message = f"^The run wants the dataset {DATASET.fingerprint}, but shapes has the fingerprint {other.fingerprint}.$"
+    for spec in (a_run(), EMBEDDING):
+        with pytest.raises(InputError, match=message):
+            experiments.execute(spec, other, store, "test")
+    assert made == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"keep": TRAIN + 1}, rf"^Run\.keep is 201, but shapes has only {TRAIN} training images\.$"),
+        ({"dataset": "another"}, r"^The run wants the dataset another"),
+        ({"embedding": dataclasses.replace(EMBEDDING, dataset="another")}, r"^The run wants the dataset another"),
+    ],
+)
+def test_a_spec_that_does_not_fit_is_refused_before_any_long_work(bad, message, tmp_path, made):
+    spec = a_run("top_activations", **bad)
+    for attempt in (
+        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test"),
+        lambda: experiments.record([EMBEDDING, a_run(), spec], DATASET, Store(tmp_path), "test"),
+    ):
+        with pytest.raises(InputError, match=message):
+            attempt()
+    assert made == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_long_work(tmp_path, made):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written to"):
+        experiments.record([EMBEDDING], DATASET, Store(tmp_path / "file"), "test")
+    assert made == []
+
+
+# --- validation ---
+
+
+@pytest.mark.parametrize("name", [ALL, "stratified_random", "top_activations"])
+def test_validation_never_looks_at_the_test_set(name, tmp_path, monkeypatch):
+    """Wrong labels on black images in the test set change nothing, and a tenth of each class is what is scored."""
+    poison = dataclasses.replace(
+        DATASET, test_images=np.zeros_like(DATASET.test_images), test_labels=(DATASET.test_labels + 1) % CLASSES
+    )
+    calls, results = trained_on(monkeypatch), []
+    for number, dataset in enumerate((DATASET, poison)):
+        embedding = dataclasses.replace(EMBEDDING, dataset=dataset.fingerprint)
+        changes = {"embedding": embedding} if name == "top_activations" else {}
+        spec = a_run(name, validation=True, every=2, dataset=dataset.fingerprint, **changes)
+        results.append(experiments.execute(spec, dataset, Store(tmp_path / str(number)), "test"))
+    first, second = results
+    assert first.metrics == second.metrics
+    assert {**first.curve, "seconds": None} == {**second.curve, "seconds": None}
+    assert first.metrics["test_images"] == TRAIN // 10
+    assert samples(first)["evaluation"] == 20 + len(first.curve["step"]) * 20
+    assert all(phases[0].indices.max() < TRAIN - TRAIN // 10 for phases in calls if len(phases[0].indices) < TRAIN)
+    if name != ALL:
+        assert samples(first)["selection"] == TRAIN - TRAIN // 10
+
+
+def test_validation_selects_among_the_images_that_are_left(store, embedded, monkeypatch):
+    calls = trained_on(monkeypatch)
+    experiments.execute(a_run("top_activations", validation=True), DATASET, store, "test")
+    left = data.hold_out(DATASET)
+    place = {image.tobytes(): row for row, image in enumerate(DATASET.train_images)}
+    rows = [place[image.tobytes()] for image in left.train_images]
+    embeddings = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")[rows]
+    np.testing.assert_array_equal(calls[-1][0].indices, selection.top_activations(embeddings, 40))
+
+
+# --- sweeps ---
+
+
+def test_record_executes_what_is_missing_in_order(tmp_path, untrained):
+    store, said = Store(tmp_path), []
+    specs = [EMBEDDING, a_run(), a_run(), a_run("random_subset")]  # one of them twice
+    assert experiments.record(specs[1:2], DATASET, store, "test", say=said.append) == 0
+    assert experiments.record(specs, DATASET, store, "test", say=said.append) == 0
+    assert untrained == [specs[1], specs[0], specs[3]]
+    assert list(store.records()) == [key(spec) for spec in untrained]
+    assert [line[:5] for line in said] == ["[1/1]", "[1/2]", "[2/2]"]
+    assert said[2] == "[2/2] random_subset 100/0, seed 0: accuracy 0.500, 0 s; about 0 min to go"
+    assert experiments.record(specs, DATASET, store, "test", say=said.append) == 0
+    assert len(untrained) == len(said) == 3
+
+
+def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
+    invent = experiments.execute
+
+    def slow(spec, *arguments, **options):
+        clock[0] += 10 + 10 * spec.seed
+        return invent(spec, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "execute", slow)
+    store, said = Store(tmp_path), []
+    specs = [a_run(seed=seed) for seed in (0, 1, 0, 2, 3)]  # they take 10, 20, 30 and 40 seconds
+
+    def go(seconds):
+        return experiments.record(specs, DATASET, store, "test", seconds=seconds, say=said.append)
+
+    assert go(0) == 4 or untrained  # with no time at all nothing may be started
+    said.clear()
+    untrained.clear()
+    for file in tmp_path.glob("*.jsonl"):
+        file.unlink()
+    assert go(49.9) == 2  # after 10 + 20 another 20 would be too much
+    assert said[-1] == "Stopped in time: 2 of 5 runs are still to be recorded."
+    assert len(untrained) == 2
+    assert go(50) == 1  # 30, and then 30 more do not fit
+    assert go(None) == 0
+    assert [spec.seed for spec in untrained] == [0, 1, 2, 3]
+    assert len(store.records()) == 4
+
+
+SWEEP = """
+import sys
+from embsel import data, experiments, records
+dataset = data.shapes(train=200, test=50)
+embedding = records.Autoencoder(dataset.fingerprint, 3, 16, 0.05, (4, 4, 2))
+specs = [embedding]
+for name, seed in (("all", 0), ("top_activations", 0), ("random_subset", 0), ("all", 1)):
+    specs.append(records.Run(dataset.fingerprint, name, 12, 16, 0.01, width=4, curve_images=30, seed=seed, every=6,
+        keep=None if name == "all" else 40, embedding=embedding if name == "top_activations" else None))
+print("begin", flush=True)
+experiments.record(specs, dataset, records.Store(sys.argv[1]), "test", say=lambda line: print(line, flush=True))
+"""
+
+
+def results(folder):
+    """Metrics and curve, without the seconds, of every record in a folder."""
+    return {
+        name: (record.metrics, {**record.curve, "seconds": None}, samples(record))
+        for name, record in Store(folder).records().items()
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_loses_nothing_and_changes_nothing(tmp_path):
+    """Killed at random moments and started again, it ends with the records of an undisturbed one; and so a run gives
+    the same numbers in every process.
+    """
+    whole = fresh_process(SWEEP, tmp_path / "whole")
+    kept, rng = 0, random.Random(7)
+    for patience in (rng.uniform(0, 1.5), rng.uniform(0, 3)):
+        process = fresh_process(SWEEP, tmp_path / "killed")
+        assert process.stdout.readline() == "begin\n", process.stderr.read()
+        process.stdout.readline()  # the first record of this attempt, so that each gets further
+        time.sleep(patience)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        count = len(Store(tmp_path / "killed").records())
+        assert count > kept
+        kept = count
+    finished(fresh_process(SWEEP, tmp_path / "killed"))
+    finished(whole)
+    expected = results(tmp_path / "whole")
+    assert len(expected) == 5
+    assert results(tmp_path / "killed") == expected
+    lines = (tmp_path / "killed" / "test.jsonl").read_text().splitlines()
+    assert len(lines) == 5  # nothing torn, nothing twice
+
+
+# --- profiles and suites ---
+
+
+def test_the_profile_comes_from_the_name_then_the_environment_then_is_tiny(monkeypatch):
+    monkeypatch.delenv("EMBSEL_PROFILE", raising=False)
+    assert suites.profile().name == "tiny"
+    monkeypatch.setenv("EMBSEL_PROFILE", "")
+    assert suites.profile().name == "tiny"
+    monkeypatch.setenv("EMBSEL_PROFILE", "paper")
+    assert suites.profile().name == "paper"
+    assert suites.profile("laptop").name == "laptop"
+    assert set(suites.PROFILES) == {"tiny", "laptop", "paper"}
+    assert all(name == sizes.name for name, sizes in suites.PROFILES.items())
+    with pytest.raises(InputError, match=r"no profile named 'labtop'; did you mean 'laptop'\?"):
+        suites.profile("labtop")
+    monkeypatch.setenv("EMBSEL_PROFILE", "huge")
+    with pytest.raises(InputError, match=r"no profile named 'huge'; known: laptop, paper, tiny\."):
+        suites.profile()
+
+
+def test_the_paper_profile_has_the_sizes_of_the_paper():
+    paper = suites.profile("paper")
+    assert (paper.source, paper.steps, paper.batch) == ("cifar10", 10_000, 1024)
+    assert paper.embedding_steps == 40_000
+    assert paper.width == 64
+    elements = 3 * 3 * paper.embedding_widths[-1]
+    assert elements == 216
+    assert paper.keep == 20 * elements == 4320
+    assert len(paper.seeds) >= 5
+    assert paper.curve_images == 10_000  # all of the test set
+    assert training.CROP == 24
+
+
+@pytest.mark.parametrize("name", suites.SUITES)
+@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+def test_every_suite_fits_every_profile(name, sizes):
+    specs = suites.suite(name, sizes, DATASET)
+    assert specs
+    assert len({key(spec) for spec in specs}) == len(specs)
+    assert {spec.dataset for spec in specs} == {DATASET.fingerprint}
+    made = set()
+    for spec in specs:
+        assert spec.batch == sizes.batch
+        if isinstance(spec, Autoencoder):
+            made.add(spec)
+            assert (spec.steps, spec.widths) == (sizes.embedding_steps, sizes.embedding_widths)
+        else:
+            assert (spec.steps, spec.width, spec.every) == (sizes.steps, sizes.width, sizes.every)
+            assert spec.keep == (None if spec.selector == ALL else sizes.keep)
+            assert spec.embedding is None or spec.embedding in made  # recorded before it is needed
+            assert spec.embedding is None or spec.embedding.seed == spec.seed
+
+
+def test_the_filtering_suite_gives_whole_comparisons_one_seed_after_the_other():
+    sizes = suites.profile("paper")
+    specs = suites.suite("filtering", sizes, DATASET)
+    assert [spec.seed for spec in specs] == sorted(spec.seed for spec in specs)
+    for seed in sizes.seeds:
+        of_seed = [spec for spec in specs if spec.seed == seed]
+        assert isinstance(of_seed[0], Autoencoder)
+        selectors = [spec.selector for spec in of_seed[1:]]
+        assert selectors[:4] == [ALL, "top_activations", "random_subset", "stratified_random"]
+        assert set(selectors) == {ALL, *selection.SELECTORS}
+        assert all(spec.split == 100 and not spec.validation for spec in of_seed[1:])
+
+
+def test_learning_rates_are_judged_on_a_validation_split():
+    specs = suites.suite("learning-rate", suites.profile("laptop"), DATASET)
+    assert all(spec.validation and spec.selector == ALL for spec in specs)
+    assert len({spec.rate for spec in specs}) == len(specs) >= 4
+
+
+def test_an_unknown_suite_is_refused():
+    with pytest.raises(InputError, match=r"no suite named 'filtring'; did you mean 'filtering'\?"):
+        suites.suite("filtring", suites.profile("tiny"), DATASET)
+    with pytest.raises(InputError, match=r"no suite named 'x'; known: filtering, "):
+        suites.suite("x", suites.profile("tiny"), DATASET)
