@@ -67,15 +67,28 @@ def pictures(rows: Sequence[np.ndarray], labels: Sequence[str] = (), titles: Seq
     return figure
 
 
+def as_maps(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings `(N, n)` as pictures `(N, h, w)`, as near to square as n allows, in reading order."""
+    count, n = embeddings.shape
+    height = max(divisor for divisor in range(1, int(n**0.5) + 1) if n % divisor == 0)
+    return embeddings.astype("float32").reshape(count, height, n // height)
+
+
 def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True) -> Figure:
-    """Draw `lines`, name to `(x, y)`; fractions are shown in percent. Give labels with units."""
+    """Draw `lines`, name to `(x, y)`; fractions are shown in percent. Give labels with units.
+
+    A name that begins like one of `NAMES` gets the colour of that arm.
+    """
     with _figure(figsize=(7, 3.8)) as (figure, axes):
-        palette = [colour for name, colour in COLOURS.items() if name != ALL]
+        spare, used = [colour for name, colour in COLOURS.items() if name != ALL], []
         for number, (name, (across, up)) in enumerate(lines.items()):
-            key = next((key for key, label in NAMES.items() if label == name), None)
-            colour = COLOURS.get(key, palette[number % len(palette)])
+            alike = [arm for arm in NAMES if name.startswith(NAMES[arm])]
+            arm = max(alike, key=lambda arm: len(NAMES[arm]), default=None)
+            colour = COLOURS[arm] if arm else spare[number % len(spare)]
             up = np.asarray(up) * (100 if percent else 1)
-            axes.plot(across, up, marker="o", markersize=4, label=name, color=colour)
+            style = "--" if colour in used else "-"  # an arm that comes a second time, with another split
+            axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
+            used.append(colour)
         axes.set(xlabel=x, ylabel=y)
         if len(lines) > 1:
             axes.legend()

@@ -126,7 +126,7 @@ def test_a_subset_larger_than_the_dataset_is_refused_before_any_run(small, tmp_p
     assert Store(tmp_path / "out").records() == {}
 
 
-@pytest.mark.parametrize("arguments", [[], ["recrod"], ["record", "--seconds", "soon"], ["status", "--suite", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["replay"], ["record", "--seconds", "soon"], ["status", "--suite", "x"]])
 def test_what_argparse_refuses_is_exit_code_2_with_the_usage(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

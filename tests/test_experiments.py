@@ -406,11 +406,6 @@ def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
     def go(seconds):
         return experiments.record(specs, DATASET, store, "test", seconds=seconds, say=said.append)
 
-    assert go(0) == 4 or untrained  # with no time at all nothing may be started
-    said.clear()
-    untrained.clear()
-    for file in tmp_path.glob("*.jsonl"):
-        file.unlink()
     assert go(49.9) == 2  # after 10 + 20 another 20 would be too much
     assert said[-1] == "Stopped in time: 2 of 5 runs are still to be recorded."
     assert len(untrained) == 2

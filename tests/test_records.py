@@ -69,7 +69,7 @@ def read(folder):
         ({"keep": 36.0}, r"Run\.keep .* not 36\.0\."),
         ({"embedding": None}, r"The selector 'top_activations' needs embeddings: give the Run an Autoencoder\."),
         ({"embedding": {"steps": 3}}, r"Run\.embedding must be of type .*Autoencoder"),
-        ({"divide_by": "varience"}, r"no way to standardise named 'varience'; did you mean 'variance'"),
+        ({"divide_by": "varianc"}, r"no way to standardise named 'varianc'; did you mean 'variance'"),
         ({"divide_by": "x"}, r"no way to standardise named 'x'; known: deviation, variance\."),
         ({"seed": -1}, r"Run\.seed must be a whole number of at least 0, not -1\."),
         ({"seed": np.int64(1)}, r"Run\.seed must be of type int"),
@@ -124,6 +124,13 @@ def test_the_keys_of_recorded_runs_do_not_change():
     assert key(AUTOENCODER) == "455fa437cda2"
     assert key(RUN) == "58e5691b12ef"
     assert key(BASELINE) == "e378f9a2c7fa"
+    # With every default written out, so that a changed default is noticed too: it would give old runs new keys.
+    autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
+    run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
+              divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
+              curve_images=2000)  # fmt: skip
+    assert key(autoencoder) == key(AUTOENCODER)
+    assert key(run) == key(RUN)
 
 
 OTHER = {
