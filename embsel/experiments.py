@@ -251,9 +251,10 @@ def record(
 ) -> int:
     """Execute and append what is not in the store yet, in order, and return how many specs are still missing.
 
-    With `seconds`, no run is started that would, by the longest one so far, end after them.
+    With `seconds`, no run is started that would, by the longest one so far, end after them. A run whose loss becomes
+    infinite is said and passed over, so it stays missing.
     """
-    began, longest = time.perf_counter(), 0.0
+    began, longest, diverged = time.perf_counter(), 0.0, 0
     have = store.records()
     todo = [spec for spec in dict.fromkeys(specs) if key(spec) not in have]
     for spec in todo:
@@ -267,9 +268,15 @@ def record(
             say(f"Stopped in time: {left} of {len(specs)} runs are still to be recorded.")
             return left
         start = time.perf_counter()
-        new = execute(spec, dataset, store, profile_name, progress=True)
+        try:
+            new = execute(spec, dataset, store, profile_name, progress=True)
+        except FloatingPointError as error:  # one run that diverges must not stop the sweep
+            what = getattr(spec, "selector", "autoencoder")
+            say(f"[{number + 1}/{len(todo)}] {what}, seed {spec.seed} is not recorded: {error}")
+            diverged += 1
+            continue
         store.append(new)
         longest = max(longest, time.perf_counter() - start)
         rest = (time.perf_counter() - began) / (number + 1) * (left - 1)
         say(f"[{number + 1}/{len(todo)}] {describe(new)}; about {rest / 60:.0f} min to go")
-    return 0
+    return diverged

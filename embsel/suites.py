@@ -28,15 +28,19 @@ class Profile:
     every: int
     curve_images: int
     seeds: tuple[int, ...]
+    splits: tuple[int, ...]
     embedding_rate: float = 0.1
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("tiny", "shapes", 200, 64, 0.02, 360, 16, 500, (16, 16, 8), 50, 1000, (0,)),
-        Profile("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2)),
-        Profile("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
+        Profile("tiny", "shapes", 200, 64, 0.02, 360, 16, 500, (16, 16, 8), 50, 1000, (0,), (50,)),
+        Profile("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2), (90, 50)),
+        Profile(
+            *("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
+            splits=(95, 90, 50, 80, 70, 60, 40, 30, 20, 10),
+        ),
     )
 }
 
@@ -103,7 +107,22 @@ def filtering(sizes: Profile, dataset: data.Dataset) -> list[Run | Autoencoder]:
     return suite
 
 
-SUITES: dict[str, Callable[[Profile, data.Dataset], list]] = {"learning-rate": learning_rate, "filtering": filtering}
+def splits(sizes: Profile, dataset: data.Dataset) -> list[Run]:
+    """Return the runs of Figure 4 between its two ends: the subset first, for so many percent of the steps."""
+    arms = ("top_activations", "random_subset", "stratified_random")
+    return [
+        subset_run(sizes, dataset, selector, seed, split=split)
+        for seed in sizes.seeds
+        for split in sizes.splits
+        for selector in arms
+    ]
+
+
+SUITES: dict[str, Callable[[Profile, data.Dataset], list]] = {
+    "learning-rate": learning_rate,
+    "filtering": filtering,
+    "splits": splits,
+}
 
 
 def suite(name: str, sizes: Profile, dataset: data.Dataset) -> list:
