@@ -29,13 +29,15 @@ def source(*objects) -> Markdown:
 
 def table(header: Sequence[str], rows: Sequence[Sequence]) -> Markdown:
     """Show a table; numbers are aligned to the right."""
-    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
+    right = [all(isinstance(row[i], int | float | np.number) for row in rows) for i in range(len(header))]
     lines = [header, ["---:" if number else "---" for number in right], *rows]
     return Markdown("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))
 
 
 def _cell(value) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", r"\|").replace("\n", " ")  # a bar or a line's end would end the cell
 
 
 def sentences(lines: Sequence[str]) -> Markdown:
@@ -47,10 +49,17 @@ def check(answer, expected) -> None:
     """Say whether a reader's `answer` to an exercise is right; numbers may differ by one part in a hundred."""
     if answer is None:
         print("Your turn: replace None by your answer and run the cell again.")
-    elif np.allclose(answer, expected, rtol=0.01):
+    elif _alike(answer, expected):
         print("Right.")
     else:
         print(f"Not yet: {answer} is not it.")
+
+
+def _alike(answer, expected) -> bool:
+    try:
+        return np.shape(answer) == np.shape(expected) and np.allclose(answer, expected, rtol=0.01)
+    except (TypeError, ValueError):  # words, rows of unequal length
+        return False
 
 
 def pictures_of(record: Record, store: Store | None = None) -> dict[str, np.ndarray]:

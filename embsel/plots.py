@@ -4,6 +4,7 @@ Every function returns a closed `Figure`: as the last line of a cell it is shown
 """
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -156,7 +157,7 @@ def histograms(values: dict[str, np.ndarray], x: str) -> Figure:
     """Compare distributions as outlines of equal area: `values` maps a name to numbers `(n,)`."""
     with _figure(figsize=(7, 3.2)) as (figure, axes):
         edges = np.linspace(*np.percentile(np.concatenate(list(values.values())), [0.5, 99.5]), 40)
-        palette = [ALL, "top_activations", "random_subset"]
+        palette = itertools.cycle(dict.fromkeys([ALL, "top_activations", "random_subset", *COLOURS]))
         for (name, numbers), key in zip(values.items(), palette, strict=False):
             axes.hist(numbers, edges, density=True, histtype="step", linewidth=2, color=COLOURS[key], label=name)
         axes.set(xlabel=x, yticks=[])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Store, find
+from embsel.records import ALL, Autoencoder, Record, Store, find, key
 
 NAMES = {  # what a selector is called in a figure or a table
     ALL: "all the data",
@@ -58,8 +58,13 @@ def accuracies(records: Iterable[Record]) -> np.ndarray:
 
 
 def paired(first: Iterable[Record], second: Iterable[Record]) -> Interval:
-    """Return the interval of the difference in accuracy, first minus second, between runs of the same seed."""
+    """Return the interval of the difference in accuracy, first minus second, between runs of the same seed.
+
+    Raises `InputError` if no two of them share a seed.
+    """
     a, b = ({record.spec.seed: record.metrics["test_accuracy"] for record in group} for group in (first, second))
+    if not a.keys() & b.keys():
+        raise InputError(f"No two runs share a seed: the first have {sorted(a)}, the second {sorted(b)}.")
     return Interval.of([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
 
 
@@ -92,7 +97,13 @@ def caption(records: Iterable[Record]) -> str:
     def all_of(name: str) -> str:
         return ", ".join(dict.fromkeys(str(record.provenance[name]) for record in records))
 
-    minutes = sum(record.own_seconds() for record in records) / 60
+    own = {key(record.spec) for record in records}
+    shared = {  # the autoencoder of several runs once, and not at all where its own record is there
+        key(record.spec.embedding): record.seconds() - record.own_seconds()
+        for record in records
+        if getattr(record.spec, "embedding", None) and key(record.spec.embedding) not in own
+    }
+    minutes = (sum(record.own_seconds() for record in records) + sum(shared.values())) / 60
     backends = {f"{r.provenance['backend']} {r.provenance['versions'][r.provenance['backend']]}" for r in records}
     return (
         f"{all_of('dataset')}; {all_of('profile')} profile; {all_of('hardware')}; {', '.join(sorted(backends))}; "
@@ -121,7 +132,7 @@ def findings(records: Iterable[Record]) -> list[str]:
             f"**Baseline.** All the data, {spec.steps:,} steps of {spec.batch:,} images: "
             f"test accuracy {accuracy.text()}."
         )
-    if "top_activations" in arms and "random_subset" in arms:
+    if {r.spec.seed for r in arms.get("top_activations", [])} & {r.spec.seed for r in arms.get("random_subset", [])}:
         spec = arms["top_activations"][0].spec
         chosen, chance = (Interval.of(accuracies(arms[name])) for name in ("top_activations", "random_subset"))
         gap = paired(arms["top_activations"], arms["random_subset"])

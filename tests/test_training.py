@@ -376,11 +376,8 @@ def centre(images_, size=24):
 def test_classify_is_the_network_on_standardised_centre_crops(divide_by):
     test = pixels(11, 33, 28, 3)
     network, _ = linear(test)
-    crops = centre(test)
-    crops -= crops.mean(axis=(1, 2, 3), keepdims=True)
-    crops /= (np.std if divide_by == "deviation" else np.var)(crops, axis=(1, 2, 3), keepdims=True)
     logits = training.classify(network, test, divide_by=divide_by)
-    expected = numpy(network(crops))
+    expected = numpy(network(standardised(centre(test), divide_by)))
     assert logits().shape == (11, 3)
     np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
     network.set_weights([2 * value for value in network.get_weights()])  # the same function, later in training
@@ -412,6 +409,57 @@ def test_images_smaller_than_the_crop_are_refused(shape):
     ):
         with pytest.raises(InputError, match=message):
             build()
+
+
+# --- what the networks see ---
+
+
+def standardised(crops, divide_by):
+    crops = crops - crops.mean(axis=(1, 2, 3), keepdims=True)
+    return crops / (np.std if divide_by == "deviation" else np.var)(crops, axis=(1, 2, 3), keepdims=True)
+
+
+def seen(data, **options):
+    """The pixels that reach the network: the network only flattens them."""
+    network = keras.Sequential([keras.Input((24, 24, data.shape[-1])), keras.layers.Flatten()])
+    model = training.classifier_trainer(network, images.ImageStore(data), rate=0.1, seed=0, **options)
+    return numpy(model(np.arange(len(data), dtype="int32"), training=True)).reshape(-1, 24, 24, data.shape[-1])
+
+
+@pytest.mark.parametrize("divide_by", ["deviation", "variance"])
+def test_without_augmentation_the_network_sees_standardised_centre_crops(divide_by):
+    data = pixels(3, 28, 31, 3)
+    expected = standardised(centre(data), divide_by)
+    np.testing.assert_allclose(seen(data, augment=False, divide_by=divide_by), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_augmentation_crops_and_flips_before_it_standardises():
+    data = pixels(12, 27, 26, 1)  # of a single channel: the light changes nothing
+    places = []
+    for image, found in zip(data, seen(data), strict=True):
+        windows = {(top, left): image[top : top + 24, left : left + 24] for top in range(4) for left in range(3)}
+        windows = {(*place, flip): window[:, ::flip] for place, window in windows.items() for flip in (1, -1)}
+        expected = standardised(np.stack(list(windows.values())) / 255, "deviation")
+        close = np.abs(expected - found).max(axis=(1, 2, 3)) < 1e-2
+        assert close.sum() == 1
+        places.append(list(windows)[close.argmax()])
+    assert len(set(places)) > 6
+
+
+def test_augmentation_lights():
+    half = pixels(4, 24, 12, 3) // np.array([1, 2, 4], dtype="uint8")
+    data = np.concatenate([half, half[:, :, ::-1]], axis=2)  # all its crops and mirrors are the image
+    difference = np.abs(seen(data) - seen(data, augment=False)).max(axis=(1, 2, 3))
+    assert len(set(difference)) == 4
+    assert np.median(difference) > 0.1
+
+
+def test_the_autoencoder_is_asked_for_the_very_crop_that_it_is_given():
+    data = pixels(8, 32, 32, 3)
+    encoder = keras.Sequential([keras.Input((24, 24, 3)), keras.layers.Flatten()])
+    decoder = keras.Sequential([keras.Input((24 * 24 * 3,)), keras.layers.Reshape((24, 24, 3))])
+    model = training.autoencoder_trainer(encoder, decoder, images.ImageStore(data), rate=0.1, seed=0)
+    assert not numpy(model(np.arange(8, dtype="int32"), training=True)).any()
 
 
 # --- the compiled loop against plain Keras ---

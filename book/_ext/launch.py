@@ -37,7 +37,15 @@ def add_buttons(app, config):
         config.html_theme_options["launch_buttons"].update(BUTTONS)
 
 
+def only_on_chapters(app, pagename, templatename, context, doctree):
+    """Take the buttons from pages that run but are no notebooks: Colab cannot open those."""
+    if not pagename.startswith("notebooks/"):
+        buttons = context.get("header_buttons", [])
+        context["header_buttons"] = [button for button in buttons if button.get("label") != "launch-buttons"]
+
+
 def setup(app):
     """Connect the extension."""
     app.connect("config-inited", add_buttons)
+    app.connect("html-page-context", only_on_chapters, priority=502)  # after the theme, which adds them at 501
     return {"parallel_read_safe": True, "parallel_write_safe": True}

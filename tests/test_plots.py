@@ -1,0 +1,265 @@
+"""Every figure, from a few numbers: closed, on white, with its axes named, and showing what it was given."""
+
+import inspect
+import io
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from embsel import plots
+from embsel.records import ALL, Autoencoder, Record, Run
+from embsel.report import NAMES, Interval
+from embsel.selection import NEEDS_NO_EMBEDDING, SELECTORS
+
+ARMS = [ALL, "top_activations", "random_subset"]
+CLASSES = ["airplane", "bird", "cat"]
+
+
+def a_run(selector, seed, accuracy):
+    needs = selector != ALL and selector not in NEEDS_NO_EMBEDDING
+    spec = Run(
+        "0123456789ab", selector, 600, 128, 0.0125, keep=36, seed=seed,
+        embedding=Autoencoder("0123456789ab", 10, 8) if needs else None,
+    )  # fmt: skip
+    curve = {"step": [100, 200], "test_accuracy": [accuracy / 2, accuracy], "test_loss": [1.5, 1.5 - accuracy]}
+    return Record(spec, {"test_accuracy": accuracy}, [], {}, curve)
+
+
+def groups(seeds, names=ARMS):
+    return {
+        name: [a_run(name, seed, 0.5 + 0.05 * place + 0.01 * seed) for seed in range(seeds)]
+        for place, name in enumerate(names)
+    }
+
+
+def images(count, *shape):
+    return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+LINE = ([0, 10], [0.25, 0.5])
+FIGURES = {  # every function of the module, with as little and with as much as it takes
+    "pictures": [
+        lambda: plots.pictures([images(1, 8, 8, 3)]),
+        lambda: plots.pictures([images(4, 8, 8, 3), images(3, 8, 8, 1), images(2, 5, 6)], list("abc"), list("wxyz")),
+    ],
+    "curves": [
+        lambda: plots.curves({"a": LINE}, "training steps", "test accuracy (%)"),
+        lambda: plots.curves(dict.fromkeys("abcdefgh", LINE), "training steps", "error", percent=False),
+    ],
+    "recorded_curves": [
+        lambda: plots.recorded_curves(groups(1)),
+        lambda: plots.recorded_curves(groups(3), "test_loss"),
+    ],
+    "arms": [
+        lambda: plots.arms(groups(1)),
+        lambda: plots.arms(groups(3), {ALL: 0.833}),
+    ],
+    "class_balance": [
+        lambda: plots.class_balance({"random_subset": np.array([3, 4, 5])}, CLASSES),
+        lambda: plots.class_balance({name: np.array([[3, 4, 5], [5, 4, 3]]) for name in NAMES}, CLASSES),
+    ],
+    "histograms": [
+        lambda: plots.histograms({"a": np.arange(9.0)}, "contrast"),
+        lambda: plots.histograms({name: np.arange(9.0) for name in "abcdefgh"}, "contrast"),
+    ],
+}
+WITHOUT_AXES = {"pictures"}
+every_figure = pytest.mark.parametrize(
+    ("name", "draw"),
+    [(name, draw) for name, draws in FIGURES.items() for draw in draws],
+    ids=[f"{name}-{size}" for name in FIGURES for size in ("least", "most")],
+)
+
+
+def test_no_figure_is_left_out_here():
+    functions = inspect.getmembers(plots, inspect.isfunction)
+    public = {name for name, f in functions if f.__module__ == plots.__name__ and not name.startswith("_")}
+    assert public == FIGURES.keys() | {"as_maps"}
+
+
+@every_figure
+def test_a_figure_is_closed_and_the_readers_style_stays(name, draw):
+    before = dict(plt.rcParams)
+    figure = draw()
+    assert isinstance(figure, Figure)
+    assert plt.get_fignums() == [], "a notebook would show it twice"
+    assert dict(plt.rcParams) == before
+
+
+def test_a_figure_that_fails_is_closed_too():
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        plots.pictures([images(2, 8, 8, 3)], labels=["one", "too many"])
+    assert plt.get_fignums() == []
+
+
+@every_figure
+def test_a_figure_stands_on_opaque_white(name, draw):
+    figure, file = draw(), io.BytesIO()
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+    figure.savefig(file, format="png", dpi=40)
+    file.seek(0)
+    pixels = plt.imread(file)
+    assert pixels.shape[2] == 3 or (pixels[..., 3] == 1).all()
+    assert (pixels[[0, 0, -1, -1], [0, -1, 0, -1], :3] == 1).all()
+
+
+@every_figure
+def test_axes_say_what_they_show(name, draw):
+    for axes in draw().axes:
+        if name in WITHOUT_AXES:
+            assert not axes.axison
+            continue
+        for axis in (axes.xaxis, axes.yaxis):
+            words = [tick.get_text() for tick in axis.get_ticklabels()]
+            named = words and all(word and not word.strip("−-").replace(".", "").isdigit() for word in words)
+            assert axis.get_label_text() or named or not words, "numbers without a name"
+
+
+def test_units_are_given():
+    assert plots.recorded_curves(groups(1)).axes[0].get_ylabel() == "test accuracy (%)"
+    assert plots.recorded_curves(groups(1), "test_loss").axes[0].get_ylabel() == "test loss (nats)"
+    assert plots.recorded_curves(groups(1)).axes[0].get_xlabel() == "training steps"
+    assert "(%)" in plots.arms(groups(1)).axes[0].get_xlabel()
+    assert plots.class_balance({"random_subset": np.arange(3)}, CLASSES).axes[0].get_ylabel().startswith("images")
+
+
+# --- what a figure shows is what it was given ---
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_arms_show_every_seed_the_mean_and_its_interval(seeds):
+    given = groups(seeds)
+    axes = plots.arms(given).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [NAMES[name] for name in given]
+    for place, (name, records) in enumerate(given.items()):
+        values = [100 * record.metrics["test_accuracy"] for record in records]
+        lines = [line for line in axes.lines if to_hex(line.get_color()) == plots.COLOURS[name].lower()]
+        assert len(lines) == (2 if seeds == 1 else 3), "one run has no interval"
+        dots, mean = lines[-1], lines[-2]
+        assert dots.get_xdata() == pytest.approx(values)
+        assert set(dots.get_ydata()) == {place}
+        assert mean.get_xdata() == pytest.approx([np.mean(values)] * 2)
+        if seeds > 1:
+            interval = Interval.of(values)
+            ends = [interval.mean - interval.half, interval.mean + interval.half]
+            assert lines[0].get_xdata() == pytest.approx(ends)
+    low, high = axes.get_ylim()
+    assert low > high, "the first arm stands on top"
+    assert np.isfinite(axes.get_xlim()).all()
+    assert axes.get_legend() is None
+
+
+def diamonds(axes):
+    return [(line.get_xdata(), line.get_ydata()) for line in axes.lines if line.get_marker() == "D"]
+
+
+def test_marks_stand_beside_their_arm_and_nowhere_else():
+    paper = {"random_subset": 0.576, "top_activations": 0.639, "top_activations_drop": 0.9}
+    axes = plots.arms(groups(2), paper).axes[0]
+    shown = [(float(x[0]), int(y[0])) for x, y in diamonds(axes) if len(x)]
+    assert shown == [(pytest.approx(63.9), 1), (pytest.approx(57.6), 2)]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["the paper"]
+
+    axes = plots.arms(groups(2), {"top_activations_drop": 0.9}).axes[0]  # a mark for no arm that is there
+    assert diamonds(axes) == []
+    assert axes.get_legend() is None
+
+
+@pytest.mark.parametrize(("column", "scale"), [("test_accuracy", 100), ("test_loss", 1)])
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_recorded_curves_show_every_run_and_the_mean(seeds, column, scale):
+    given = groups(seeds, ["random_subset"])
+    values = scale * np.array([record.curve[column] for record in given["random_subset"]])
+    axes = plots.recorded_curves(given, column).axes[0]
+    thin, thick = axes.lines[:-1], axes.lines[-1]
+    assert np.array([line.get_ydata() for line in thin]) == pytest.approx(values)
+    assert thick.get_ydata() == pytest.approx(values.mean(axis=0))
+    assert list(thick.get_xdata()) == [100, 200]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["random"]
+
+
+def test_curves_have_the_colour_of_their_arm():
+    names = ["random, balanced 100/0", "random 100/0", "all the data 0/100"]
+    names += ["filter, refill 100/0", "filter, refill 50/50"]
+    axes = plots.curves(dict.fromkeys(names, LINE), "steps", "test accuracy (%)").axes[0]
+    arms = ["stratified_random", "random_subset", ALL, "top_activations", "top_activations"]
+    assert [line.get_color() for line in axes.lines] == [plots.COLOURS[arm] for arm in arms]
+    assert [line.get_linestyle() for line in axes.lines] == ["-", "-", "-", "-", "--"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+    assert list(axes.lines[0].get_ydata()) == [25, 50]
+    assert plots.curves({"loss": LINE}, "steps", "error", percent=False).axes[0].lines[0].get_ydata()[1] == 0.5
+
+
+def test_curves_can_be_told_apart_by_colour_and_dashes():
+    axes = plots.curves(dict.fromkeys("abcde", LINE), "steps", "error").axes[0]
+    assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 5
+
+
+def test_class_balance_shows_means_and_the_range_over_runs():
+    counts = {"top_activations": np.array([[10, 20, 30], [20, 20, 60]]), "random_subset": np.array([7, 8, 9])}
+    axes = plots.class_balance(counts, CLASSES).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [15, 20, 45, 7, 8, 9]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == CLASSES
+    (ranges,) = axes.collections  # one run has no range
+    assert [segment[:, 1].tolist() for segment in ranges.get_segments()] == [[10, 20], [20, 20], [30, 60]]
+    spans = sorted((bar.get_x(), bar.get_x() + bar.get_width()) for bar in axes.patches)
+    assert all(end <= start + 1e-9 for (_, end), (start, _) in itertools.pairwise(spans)), "bars overlap"
+
+
+def test_histograms_leave_no_distribution_out():
+    names = list("abcdefgh")
+    axes = plots.histograms({name: np.arange(20.0) for name in names}, "contrast").axes[0]
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == set(names)
+    assert axes.get_xlabel() == "contrast"
+
+
+def test_histograms_have_equal_areas():
+    random = np.random.default_rng(0)
+    axes = plots.histograms({"few": random.random(50), "many": random.random(5000)}, "contrast").axes[0]
+
+    def area(outline):
+        (x, y) = outline.get_xy().T
+        return abs(np.sum(x[:-1] * y[1:] - x[1:] * y[:-1])) / 2
+
+    assert [area(outline) for outline in axes.patches] == pytest.approx([1, 1], rel=0.01)
+
+
+def test_pictures_are_shown_in_their_places():
+    rows = [images(3, 8, 8, 3), images(2, 8, 8, 1), images(3, 6, 9)]
+    figure = plots.pictures(rows, labels=["colour", "grey", "map"], titles=["x", "y", "z"])
+    lines = [figure.axes[i : i + 3] for i in (0, 3, 6)]
+    shown = [[axes.images[0].get_array() if axes.images else None for axes in line] for line in lines]
+    for row, line in zip(rows, shown, strict=True):
+        for position, picture in enumerate(line):
+            if position >= len(row):
+                assert picture is None, "a short row ends early"
+            else:
+                assert np.array_equal(picture, row[position].squeeze())
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["x", "y", "z"]
+    assert [line[0].texts[0].get_text() for line in lines] == ["colour", "grey", "map"]
+
+
+@pytest.mark.parametrize(
+    ("n", "shape"), [(216, (12, 18)), (36, (6, 6)), (72, (8, 9)), (7, (1, 7)), (1, (1, 1)), (12, (3, 4))]
+)
+def test_maps_are_as_near_to_square_as_they_can_be(n, shape):
+    embeddings = np.arange(2 * n, dtype="float16").reshape(2, n)
+    maps = plots.as_maps(embeddings)
+    assert maps.shape == (2, *shape)
+    assert maps.dtype == np.float32
+    assert np.array_equal(maps.reshape(2, n), embeddings), "they are not in reading order"
+
+
+# --- names and colours ---
+
+
+def test_every_selector_has_a_name_and_a_colour_of_its_own():
+    assert set(NAMES) == {ALL, *SELECTORS}
+    assert plots.COLOURS.keys() == NAMES.keys()
+    assert len(set(NAMES.values())) == len(NAMES)
+    assert len({to_hex(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
+    assert "#ffffff" not in map(to_hex, plots.COLOURS.values())
