@@ -147,9 +147,9 @@ def findings(records: Iterable[Record]) -> list[str]:
         chosen, chance = (Interval.of(accuracies(arms[name])) for name in ("top_activations", "random_subset"))
         gap = paired(arms["top_activations"], arms["random_subset"])
         verdict = gap.verdict(
-            "the filter did better than chance",
-            "the filter did worse than chance",
-            "the runs do not tell the filter from chance",
+            "the filter did better than a random subset",
+            "the filter did worse than a random subset",
+            "the runs do not tell the filter from a random subset",
         )
         said.append(
             f"**The subset alone.** {spec.keep:,} images picked by the paper's filter: {chosen.text()}; as many picked "
