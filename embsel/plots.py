@@ -136,6 +136,33 @@ def arms(groups: dict[str, list[Record]], marks: dict[str, float] | None = None)
     return figure
 
 
+def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int, float]] | None = None) -> Figure:
+    """Draw Figure 4: final test accuracy against the percentage of steps on the subset, for each selector.
+
+    `groups` maps a selector to split to runs; a dot for each run, the mean with its 95 % interval. `marks` are the
+    paper's own numbers, selector to split to fraction.
+    """
+    with _figure(figsize=(7.5, 4.6)) as (figure, axes):
+        for number, (name, runs) in enumerate(groups.items()):
+            shift = 1.2 * (number - (len(groups) - 1) / 2)  # side by side, so that no dot hides another
+            places = [split + (shift if split else 0) for split in runs]
+            intervals = [Interval.of(100 * accuracies(group)) for group in runs.values()]
+            means = [interval.mean for interval in intervals]
+            spread = [interval.half if np.isfinite(interval.half) else 0 for interval in intervals]
+            axes.errorbar(places, means, spread, color=COLOURS[name], capsize=3, linewidth=1.5, label=NAMES[name])
+            dots = {"color": COLOURS[name], "markersize": 4, "alpha": 0.7}
+            for place, group in zip(places, runs.values(), strict=True):
+                axes.plot([place] * len(group), 100 * accuracies(group), "o", **dots)
+            diamond = {"color": "white", "markeredgecolor": COLOURS[name], "markersize": 7}
+            for split, accuracy in (marks or {}).get(name, {}).items():
+                axes.plot(split + shift, 100 * accuracy, "D", **diamond)
+        if marks:
+            axes.plot([], [], "D", color="white", markeredgecolor="black", label="the paper")
+        axes.set(xlabel="steps on the subset first (% of all steps)", ylabel="final test accuracy (%)")
+        axes.legend(loc="lower left")
+    return figure
+
+
 def class_balance(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Show how many images of each class are picked: `counts` maps a selector to `(classes,)` or `(runs, classes)`."""
     with _figure(figsize=(7.5, 3.6)) as (figure, axes):

@@ -93,6 +93,45 @@ def comparison(records: Iterable[Record], split: int = 100) -> dict[str, list[Re
     return {name: group for name, group in arms.items() if group}
 
 
+def by_split(records: Iterable[Record]) -> dict[str, dict[int, list[Record]]]:
+    """Return the runs of Figure 4, selector to split to runs; the split 0 is the baseline, the same for every selector.
+
+    Only selectors of which some split between 0 and 100 is recorded.
+    """
+    records = list(records)
+    splits = sorted({r.spec.split for r in records if isinstance(r.spec, Run) and r.spec.selector != ALL})
+    arms = {split: comparison(records, split) for split in splits}
+    named = {name for split in splits if split < 100 for name in arms[split] if name != ALL}
+    return {
+        name: {0: arms[splits[0]].get(ALL, [])} | {split: arms[split][name] for split in splits if name in arms[split]}
+        for name in NAMES
+        if name in named
+    }
+
+
+def before_fine_tuning(record: Record) -> float:
+    """Return the test accuracy at the end of the subset's phase, on the images that the curve is measured on."""
+    ends = [i for i, phase in enumerate(record.curve["phase"]) if phase == 0]
+    return record.curve["test_accuracy"][ends[-1]]
+
+
+def variance_ratio(first: Iterable[Sequence[float]], second: Iterable[Sequence[float]]) -> tuple[float, float, float]:
+    """Return the variance between runs of the first arm over that of the second, and its 95 % interval (F).
+
+    Each arm is given as groups of accuracies, one group a split; a group's own mean does not count as spread.
+    """
+    pooled = []
+    for groups in (first, second):
+        groups = [np.asarray(group, dtype=float) for group in groups]
+        freedom = sum(len(group) - 1 for group in groups)
+        if freedom < 1:
+            raise InputError("A variance needs two runs of one split at least.")
+        pooled.append((sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom, freedom))
+    (a, free_a), (b, free_b) = pooled
+    ratio = float(a / b)
+    return ratio, ratio / stats.f.ppf(0.975, free_a, free_b), ratio / stats.f.ppf(0.025, free_a, free_b)
+
+
 def _is_standard(record: Record) -> bool:
     """Return whether a run differs from its profile's baseline in nothing but the subset, the split and the seed."""
     sizes, spec = suites.profile(record.provenance["profile"]), record.spec
