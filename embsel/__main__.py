@@ -40,7 +40,7 @@ def _record(options) -> int:
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
     print(dataset, flush=True)
     store = records.Store(options.out)
-    specs = suites.suite(options.suite, sizes, dataset)
+    specs = suites.suite(options.suite, sizes, dataset, store.records().values())
     from embsel import experiments  # imports Keras: only where something is trained
 
     missing = experiments.record(

@@ -41,8 +41,8 @@ def _pool():
     return layers.MaxPooling2D(3, strides=2, padding="same")
 
 
-def _norm():
-    return layers.BatchNormalization(momentum=NORM_MOMENTUM)
+def _norm(momentum: float = NORM_MOMENTUM):
+    return layers.BatchNormalization(momentum=momentum)
 
 
 def classifier(
@@ -52,6 +52,7 @@ def classifier(
     width: int = 64,
     dense: tuple[int, int] = (384, 192),
     decay: float = 0.004,
+    norm_momentum: float = NORM_MOMENTUM,
     seed: int = 0,
 ) -> keras.Model:
     """Return the paper's image classifier (Figure 1): pixels `(B, *shape)` float32, standardised, to logits `(B,
@@ -66,9 +67,9 @@ def classifier(
             keras.Input(shape),
             build.conv(width),
             _pool(),
-            _norm(),
+            _norm(norm_momentum),
             build.conv(width),
-            _norm(),
+            _norm(norm_momentum),
             _pool(),
             layers.Flatten(),
             build.dense(dense[0], "relu", decay),
