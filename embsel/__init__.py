@@ -2,8 +2,8 @@
 
 A room for each step of the way; arrows point one way only::
 
-    data ──► images ──► models ──► training ──► experiments ──► plots
-                  selection (NumPy only) ───────────┘
+    shapes, files ──► data ──► images ──► models ──► training ──► experiments ──► report ──► plots
+                       selection (NumPy only) ──► records, suites ────┘
 
 Import the rooms, not their contents: ``from embsel import data, selection``. Importing `embsel` itself, `embsel.data`
 or `embsel.selection` does not import Keras.

@@ -1,6 +1,7 @@
-"""The one exception that bad input raises, and the sentence for a misspelt name."""
+"""The one exception that bad input raises, the checks that raise it, and the sentence for a misspelt name."""
 
 import difflib
+import numbers
 from collections.abc import Iterable
 
 
@@ -14,3 +15,22 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}."
     return InputError(f"There is no {kind} named {name!r}; {hint}")
+
+
+def require(condition: object, message: str) -> None:
+    """Raise `InputError` with `message` unless `condition` holds."""
+    if not condition:
+        raise InputError(message)
+
+
+def whole(key: str, value: object, least: int) -> int:
+    """Return `value`, the argument named `key`, as an int; raise `InputError` unless it is one of at least `least`."""
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= least
+    require(good, f"{key}: expected a whole number of at least {least}, found {value!r}.")
+    return int(value)
+
+
+def share(key: str, value: object, or_zero: bool = False) -> None:
+    """Raise `InputError` unless `value`, the argument named `key`, is a number between 0 and 1, or perhaps 0."""
+    good = isinstance(value, (int, float)) and (0 < value < 1 or (or_zero and value == 0))
+    require(good, f"{key}: expected a number {'from 0 to below 1' if or_zero else 'between 0 and 1'}, found {value!r}.")

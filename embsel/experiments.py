@@ -1,6 +1,7 @@
 """Carries out what a `Run` or an `Autoencoder` says, and records it. Knows nothing of plotting."""
 
 import contextlib
+import functools
 import os
 import platform
 import subprocess
@@ -78,7 +79,7 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record
     trainer = training.autoencoder_trainer(
         encoder,
         decoder,
-        images.ImageStore(pixels),
+        _on_device(dataset),
         rate=spec.rate,
         seed=spec.seed,
         averaging=training.averaging_for(spec.steps),
@@ -103,6 +104,15 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record
     if spec.seed == 0:  # one set of pictures is enough for the pages
         _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
     return Record(spec, metrics, ledger, provenance(dataset, profile_name), _curve(history))
+
+
+@functools.lru_cache(maxsize=1)
+def _on_device(dataset: data.Dataset) -> images.ImageStore:
+    """Return the training images on the device: one copy for all runs of a sweep.
+
+    TensorFlow keeps for ever whatever a training function has touched, so a copy for each run would fill the memory.
+    """
+    return images.ImageStore(dataset.train_images)
 
 
 def _embeddings_file(store: Store, spec: Autoencoder) -> Path:
@@ -169,8 +179,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
         ledger += store.records()[key(spec.embedding)].ledger
     if spec.validation:
-        stays = ~data._stratified(dataset.train_labels, 0.1, seed=0)  # the rows that `hold_out` leaves
-        dataset, embeddings = data.hold_out(dataset, 0.1, seed=0), embeddings[stays]
+        dataset, embeddings = data.hold_out(dataset), embeddings[data.training_rows(dataset)]
     pixels, labels = dataset.train_images, dataset.train_labels
     everything = np.arange(len(pixels))
     steps_on_subset = 0 if spec.selector == ALL else round(spec.steps * spec.split / 100)
@@ -195,7 +204,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     )
     trainer = training.classifier_trainer(
         network,
-        images.ImageStore(pixels),
+        _on_device(dataset),
         rate=spec.rate,
         seed=spec.seed,
         augment=spec.augment,

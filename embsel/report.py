@@ -3,14 +3,16 @@
 No page types a result. It shows what these functions make of the committed records.
 """
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from embsel import suites
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Store, find, key
+from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 NAMES = {  # what a selector is called in a figure or a table
     ALL: "all the data",
@@ -76,18 +78,26 @@ def recorded(store: Store | None = None) -> list[Record]:
     everything = (store or Store()).records().values()
     for profile in ("paper", "laptop"):
         if found := find(everything, profile=profile):
-            return found
+            fingerprints = [record.spec.dataset for record in found]
+            return find(found, dataset=max(fingerprints, key=fingerprints.count))  # one dataset: the one with most runs
     raise InputError("No runs are recorded yet: python -m embsel record --profile laptop makes them (about two hours).")
 
 
 def comparison(records: Iterable[Record], split: int = 100) -> dict[str, list[Record]]:
     """Return the baseline and the runs of that `split`, by selector, in the order of `NAMES`; only what is there.
 
-    Runs on a validation split are not among them.
+    Only runs at their profile's own sizes are compared: none on a validation split, none with another learning rate.
     """
-    runs = find([record for record in records if not isinstance(record.spec, Autoencoder)], validation=False)
+    runs = [record for record in records if isinstance(record.spec, Run) and _is_standard(record)]
     arms = {name: find(runs, selector=name, **({} if name == ALL else {"split": split})) for name in NAMES}
     return {name: group for name, group in arms.items() if group}
+
+
+def _is_standard(record: Record) -> bool:
+    """Return whether a run differs from its profile's baseline in nothing but the subset, the split and the seed."""
+    sizes, spec = suites.profile(record.provenance["profile"]), record.spec
+    plain = dataclasses.replace(spec, selector=ALL, keep=None, split=100, seed=0, embedding=None)
+    return plain == suites.baseline(sizes, spec.dataset) and spec.keep in (None, sizes.keep)
 
 
 def caption(records: Iterable[Record]) -> str:
@@ -107,7 +117,7 @@ def caption(records: Iterable[Record]) -> str:
     backends = {f"{r.provenance['backend']} {r.provenance['versions'][r.provenance['backend']]}" for r in records}
     return (
         f"{all_of('dataset')}; {all_of('profile')} profile; {all_of('hardware')}; {', '.join(sorted(backends))}; "
-        f"{len(records)} runs, {minutes:.0f} minutes."
+        f"{_number(len(records), 'run')}, {_number(round(minutes), 'minute')}."
     )
 
 
@@ -137,9 +147,9 @@ def findings(records: Iterable[Record]) -> list[str]:
         chosen, chance = (Interval.of(accuracies(arms[name])) for name in ("top_activations", "random_subset"))
         gap = paired(arms["top_activations"], arms["random_subset"])
         verdict = gap.verdict(
-            "the filter did better than chance",
-            "the filter did worse than chance",
-            "the runs do not tell the filter from chance",
+            "the filter did better than a random subset",
+            "the filter did worse than a random subset",
+            "the runs do not tell the filter from a random subset",
         )
         said.append(
             f"**The subset alone.** {spec.keep:,} images picked by the paper's filter: {chosen.text()}; as many picked "
@@ -163,6 +173,10 @@ def findings(records: Iterable[Record]) -> list[str]:
             "the baseline's training; the paper charges it to nobody."
         )
     return said
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -57,10 +57,10 @@ def profile(name: str | None = None) -> Profile:
     return PROFILES[name]
 
 
-def baseline(sizes: Profile, dataset: data.Dataset, **changes) -> Run:
-    """Return the run on all the data at a profile's sizes, with `changes` to its fields."""
+def baseline(sizes: Profile, dataset: data.Dataset | str, **changes) -> Run:
+    """Return the run on all the data (a dataset or its fingerprint) at a profile's sizes, with `changes` to it."""
     run = Run(
-        dataset.fingerprint,
+        getattr(dataset, "fingerprint", dataset),
         ALL,
         sizes.steps,
         sizes.batch,

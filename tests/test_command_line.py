@@ -11,7 +11,7 @@ from embsel import data, records, suites
 from embsel.__main__ import main
 from embsel.records import ALL, Autoencoder, Record, Run, Store
 
-LEAST = suites.Profile("tiny", "shapes", 1, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,))
+LEAST = suites.Profile("tiny", "shapes", 1, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_a_flat_image_stays_finite_and_small(level, divide_by):
     flat = np.full((2, 24, 24, 3), level / 255, dtype="float32")
     out = numpy(images.standardise(flat, divide_by))
     assert np.isfinite(out).all()
-    assert np.abs(out).max() < (0.01 if divide_by == "deviation" else 100)  # rounding errors over the floor
+    assert np.abs(out).max() < (0.1 if divide_by == "deviation" else 1000)  # rounding errors over the floor
 
 
 def test_no_other_way_to_standardise():

@@ -1,0 +1,137 @@
+"""The built-in set: ten classes of drawn shapes, as plain arrays; `embsel.data.shapes` makes the `Dataset`.
+
+Only + - * / sqrt, min and max touch a pixel: these are exact in IEEE arithmetic, so that one seed gives the same bytes,
+hence the same fingerprint, on every machine. (In sin, exp and matrix products the last bit may differ; the sines and
+cosines of angles are therefore rounded.)
+"""
+
+from math import cos, pi, sin
+
+import numpy as np
+
+
+def _length(u, v):
+    return np.sqrt(u * u + v * v)
+
+
+def _box(u, v, a, b):
+    return np.maximum(np.abs(u) - a, np.abs(v) - b)
+
+
+def _sides(u, v, count, inradius):
+    """Return the `count` distances to the sides of a regular polygon, the largest last."""
+    angles = [2 * pi * i / count for i in range(count)]
+    return np.sort([round(sin(a), 6) * u + round(cos(a), 6) * v - inradius for a in angles], axis=0)
+
+
+def _heart(u, v):
+    u, v = u + 0.25, v + 0.25
+    lobes = np.minimum(_length(u - np.clip(u, 0, 0.6), v), _length(u, v - np.clip(v, 0, 0.6))) - 0.45
+    return np.minimum(_box(u, v, 0.45, 0.45), lobes)
+
+
+SHAPES = {  # signed distance at (u, v) to the outline, negative inside, of a shape of radius 1 or so
+    "disc": lambda u, v: _length(u, v) - 0.85,
+    "ring": lambda u, v: np.abs(_length(u, v) - 0.75) - 0.2,
+    "triangle": lambda u, v: _sides(u, v, 3, 0.55)[-1],
+    "square": lambda u, v: _box(u, v, 0.75, 0.75),
+    "cross": lambda u, v: np.minimum(_box(u, v, 1, 0.3), _box(u, v, 0.3, 1)),
+    "star": lambda u, v: _sides(u, v, 5, 0.36)[-2],  # what lies within all but one of five sides
+    "crescent": lambda u, v: np.maximum(_length(u, v) - 0.95, 0.78 - _length(u - 0.5, v)),
+    "heart": _heart,
+    "hourglass": lambda u, v: np.maximum(0.8 * (np.abs(u) - 0.7 * np.abs(v)) - 0.06, np.abs(v) - 0.9),
+    "pill": lambda u, v: _length(u, np.maximum(np.abs(v) - 0.65, 0)) - 0.32,
+}
+
+
+def drawn_arrays(train: int, test: int, size: int, copies: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a `Dataset`: `train` images, `copies` of them near-copies of the others, and `test` images.
+
+    Images are uint8 (N, `size`, `size`, 3), labels and `originals` int64 (N,). The arguments are checked by
+    `embsel.data.shapes`, which says more about them.
+    """
+    classes, kept, rng = len(SHAPES), train - copies, np.random.default_rng([seed, 0])
+    labels, sources = np.arange(train) % classes, np.arange(train)  # the originals first, then the copies
+    images = _draw(labels[:kept], size, rng)
+    for label in range(classes):
+        members = np.flatnonzero(labels == label)
+        originals, copied = members[members < kept], members[members >= kept]
+        weights = 1 / np.arange(1, len(originals) + 1)  # Zipf: the k-th original gets a share of 1/k
+        sources[copied] = rng.choice(originals, len(copied), p=weights / weights.sum())
+    images = np.concatenate([images, _near_copies(images[sources[kept:]], rng)])
+    order = rng.permutation(train)
+    rng = np.random.default_rng([seed, 1])  # a stream of its own: the same test set for any training set
+    test_labels = rng.permutation(np.arange(test) % classes)
+    return {"train_images": images[order], "train_labels": labels[order],
+            "test_images": _draw(test_labels, size, rng), "test_labels": test_labels,
+            "originals": np.argsort(order)[sources[order]]}
+
+
+def _draw(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return uint8 (N, size, size, 3), one drawing for each label, in blocks that keep the memory small."""
+    return np.concatenate([_draw_block(labels[i:i + 250], size, rng) for i in range(0, len(labels), 250)])
+
+
+def _draw_block(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    n, axis = len(labels), np.arange(size, dtype=np.float32)
+    v, u = np.meshgrid(axis, axis, indexing="ij")
+
+    def uniform(low, high, *shape):
+        return low + (high - low) * rng.random((n, *shape), np.float32)
+
+    def turned(spread, stretch=0.0):
+        """Pixel coordinates (n, size, size) from a random centre, in random directions."""
+        angle = 2 * pi * rng.random(n)
+        c, s = (np.round(f(angle), 6).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
+        x, y = (axis - uniform((0.5 - spread) * size, (0.5 + spread) * size, 1, 1) for axis in (u, v))
+        along = uniform(1 - stretch, 1 + stretch, 1, 1)
+        return (c * x + s * y) * along, (c * y - s * x) / along
+
+    def paint(canvas, distance, colour):
+        """Lay `colour` over `canvas` where `distance` (pixels) is negative, with a soft edge of one pixel."""
+        cover = np.clip(0.5 - distance, 0, 1)[..., None]
+        return canvas + cover * (colour - canvas)
+
+    def clutter(canvas, count):
+        """Paint `count` strokes, then as many blobs, which are thick strokes without length."""
+        for stroke in [True] * count + [False] * count:
+            x, y = turned(0.6)
+            half = uniform(0.05 * size, 0.25 * size, 1, 1) if stroke else 0
+            thick = uniform(0.3, 0.9, 1, 1) if stroke else uniform(0.5, 0.06 * size, 1, 1)
+            distance = _length(np.maximum(np.abs(x) - half, 0), y) - thick
+            canvas = paint(canvas, distance, uniform(0.05, 0.95, 1, 1, 3))
+        return canvas
+
+    def texture(cells):
+        """Smooth noise in [-1, 1], (n, size, size, 1): a grid of random numbers, interpolated."""
+        grid = uniform(-1, 1, cells + 1, cells + 1)
+        at = axis * np.float32(cells / size)
+        low = at.astype(int)
+        part = at - low
+        rows = grid[:, low] + part[:, None] * (grid[:, low + 1] - grid[:, low])
+        return (rows[..., low] + part * (rows[..., low + 1] - rows[..., low]))[..., None]
+
+    ground = uniform(0.1, 0.9, 1, 1, 3)
+    candidates = uniform(0.05, 0.95, 3, 1, 1, 3)  # the one of three colours that differs most from the ground
+    gap = (candidates - ground[:, None]) ** 2
+    colour = candidates[np.arange(n), (gap[..., 0] + gap[..., 1] + gap[..., 2])[:, :, 0, 0].argmax(axis=1)]
+    canvas = ground + 0.2 * texture(3) * uniform(-1, 1, 1, 1, 3) + 0.12 * texture(8)
+    canvas = clutter(canvas, 2)
+    x, y = turned(0.06, stretch=0.12)
+    radius = uniform(0.3, 0.4, 1, 1) * size
+    x, y, distance = x / radius, y / radius, np.empty((n, size, size), np.float32)
+    for label, outline in enumerate(SHAPES.values()):
+        of = labels == label
+        distance[of] = outline(x[of], y[of])
+    canvas = clutter(paint(canvas, distance * radius, colour + 0.15 * texture(2)), 1)
+    noise = uniform(-1, 1, size, size, 3) + uniform(-1, 1, size, size, 3)
+    return (np.clip(canvas + uniform(0.02, 0.05, 1, 1, 1) * noise, 0, 1) * 255).astype(np.uint8)
+
+
+def _near_copies(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return each image shifted by up to two pixels (edges repeated), brighter or darker, and noisier."""
+    n, size = images.shape[:2]
+    rows, columns = (np.clip(np.arange(size) + rng.integers(-2, 3, (n, 1)), 0, size - 1) for _ in range(2))
+    moved = images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.float32)
+    gain = 0.85 + 0.3 * rng.random((n, 1, 1, 1), np.float32)
+    return np.clip(moved * gain + 8 * (rng.random(moved.shape, np.float32) - 0.5), 0, 255).astype(np.uint8)

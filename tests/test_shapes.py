@@ -1,0 +1,101 @@
+"""What the built-in set promises: the same pixels everywhere, the shape of the label, a task that is not too easy."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from embsel import shapes as drawing
+from embsel.data import shapes
+from embsel.errors import InputError
+from embsel.shapes import SHAPES
+
+
+def test_shapes_are_balanced_and_follow_the_seed():
+    first = shapes(train=105, test=50, size=16, seed=3)
+    assert first.train_images.shape == (105, 16, 16, 3)
+    assert np.bincount(first.train_labels).tolist() == [11] * 5 + [10] * 5
+    assert np.bincount(first.test_labels).tolist() == [5] * 10
+    assert first.class_names == tuple(SHAPES)
+    np.testing.assert_array_equal(first.originals, np.arange(105))
+    assert shapes(train=105, test=50, size=16, seed=3).fingerprint == first.fingerprint
+    assert shapes(train=105, test=50, size=16, seed=4).fingerprint != first.fingerprint
+    np.testing.assert_array_equal(shapes(train=300, test=50, size=16, seed=3).test_images, first.test_images)
+
+
+def test_shapes_have_the_same_pixels_everywhere():
+    assert shapes(train=20, test=10).fingerprint == "57a78258d508"  # to be changed with the drawing, on purpose
+
+
+def test_outlines_enclose_the_areas_of_geometry():
+    axis = np.linspace(-1.5, 1.5, 601, dtype=np.float32)
+    u, v = np.meshgrid(axis, axis)
+    area = {name: (outline(u, v) < 0).mean() * 9 for name, outline in SHAPES.items()}
+    pi = np.pi
+    expected = {
+        "disc": pi * 0.85**2,
+        "ring": pi * (0.95**2 - 0.55**2),
+        "triangle": 27**0.5 * 0.55**2,
+        "square": 1.5**2,
+        "cross": 2 * 2 * 0.6 - 0.6**2,
+        "star": 5 * 0.36**2 * np.tan(pi / 5) / np.cos(2 * pi / 5),
+        "heart": 0.9**2 + 2 * 0.15 * 0.9 + pi * 0.45**2,
+        "hourglass": 4 * (0.35 * 0.9**2 + 0.075 * 0.9),
+        "pill": 4 * 0.65 * 0.32 + pi * 0.32**2,
+    }
+    crescent = area.pop("crescent")
+    assert area == pytest.approx(expected, rel=0.02)
+    assert 0.2 * pi * 0.95**2 < crescent < 0.5 * pi * 0.95**2
+
+
+def test_an_image_shows_the_shape_of_its_label(monkeypatch):
+    discs, rings = (drawing._draw(np.full(50, label), 32, np.random.default_rng(0)).astype(int) for label in (0, 1))
+    differs = (discs != rings).any(axis=3).mean(axis=0)
+    assert differs[16, 16] > 0.9  # same drawings but for the hole
+    assert differs[0].max() == 0
+    monkeypatch.setattr(drawing, "_draw", lambda labels, size, rng: np.ones((1, size, size, 3), np.uint8)
+                        * (20 * labels[:, None, None, None]).astype(np.uint8))
+    made = shapes(train=100, test=30, redundancy=0.5)
+    assert (made.train_images[made.originals, 0, 0, 0] == 20 * made.train_labels).all()
+    assert (made.test_images[:, 0, 0, 0] == 20 * made.test_labels).all()
+
+
+def test_shapes_are_no_task_for_a_linear_model():
+    made = shapes(train=1000, test=500)
+    train, test = (x.reshape(len(x), -1) / 255 - 0.5 for x in (made.train_images, made.test_images))
+    model = LogisticRegression(C=0.001, max_iter=40).fit(train, made.train_labels)
+    assert model.score(train, made.train_labels) > 0.2  # it has learnt something, by heart
+    assert model.score(test, made.test_labels) < 0.35
+
+
+def test_redundancy_is_as_told():
+    made = shapes(train=1000, test=10, redundancy=0.8, seed=5)
+    copies = np.flatnonzero(made.originals != np.arange(1000))
+    assert len(copies) == 800
+    np.testing.assert_array_equal(made.train_labels[copies], made.train_labels[made.originals[copies]])
+    assert np.bincount(made.train_labels).tolist() == [100] * 10
+    assert made.train_labels[:10].tolist() != list(range(10))  # shuffled
+    pixels = made.train_images.astype(np.float32)
+    own = np.abs(pixels[copies] - pixels[made.originals[copies]]).mean(axis=(1, 2, 3))
+    other = np.abs(pixels[copies] - pixels[np.roll(made.originals[copies], 1)]).mean(axis=(1, 2, 3))
+    assert own.min() > 0  # near-copies, not copies
+    assert np.median(own) < 0.4 * np.median(other)
+    counts = np.sort(np.bincount(made.originals[copies], minlength=1000))[::-1]
+    assert counts[:20].sum() > 0.35 * 800  # the favoured tenth of 200 originals has more than a third of the copies
+    assert (counts[:200] <= 3).sum() > 80  # and many have few
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"train": 9}, "train: expected a whole number of at least 10, found 9"),
+    ({"train": 100.0}, "train: expected a whole number"),
+    ({"test": 0}, "test: expected a whole number of at least 10, found 0"),
+    ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
+    ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+    ({"seed": True}, "seed: expected a whole number"),
+    ({"redundancy": 1.0}, r"redundancy: expected a number from 0 to below 1, found 1\.0"),
+    ({"redundancy": -0.1}, "redundancy: expected a number from 0"),
+    ({"redundancy": "all"}, "redundancy: expected a number .* found 'all'"),
+    ({"train": 100, "redundancy": 0.95}, r"redundancy: expected at least 10 originals.*0\.95 of 100 images leaves 5"),
+])
+def test_shapes_refuses(arguments, message):
+    with pytest.raises(InputError, match=message):
+        shapes(**arguments)
