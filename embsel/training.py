@@ -20,6 +20,7 @@ ops = keras.ops
 
 CROP = 24  # the paper's networks see 24 x 24 pixels of each image
 MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
+AVERAGED = 10  # "a weighted average of the final weights": how many is not given, here about the last tenth of a run
 CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
 
 
@@ -67,7 +68,7 @@ def classifier_trainer(
     rate: float,
     seed: int,
     augment: bool = True,
-    divide_by: str = "deviation",
+    divide_by: str = images.DIVIDE_BY,
     momentum: float = MOMENTUM,
     averaging: float = 0.0,
 ) -> keras.Model:
@@ -129,7 +130,7 @@ def averaging_for(steps: int) -> float:
     "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still
     hold the starting weights at the end of 10,000 steps.
     """
-    return max(0.0, 1 - 10 / steps) if steps else 0.0
+    return max(0.0, 1 - AVERAGED / steps) if steps else 0.0
 
 
 def train(
@@ -292,7 +293,7 @@ def averaged_weights(model: keras.Model):
             variable.assign(value)
 
 
-def classify(network, pixels: np.ndarray, *, divide_by: str = "deviation") -> Callable[[], np.ndarray]:
+def classify(network, pixels: np.ndarray, *, divide_by: str = images.DIVIDE_BY) -> Callable[[], np.ndarray]:
     """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H,
     W, C)`.
     """
