@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from embsel import data, records, report, suites
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     record.add_argument("--seconds", type=float, help="start no run that would end after so many seconds")
     record.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
-    status = commands.add_parser("status", help="list what is recorded")
+    status = commands.add_parser("status", help="list what is recorded, and what is missing of each suite")
     status.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
     options = parser.parse_args(arguments)
     try:
@@ -40,21 +41,28 @@ def _record(options) -> int:
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
     print(dataset, flush=True)
     store = records.Store(options.out)
-    specs = suites.suite(options.suite, sizes, dataset)
     from embsel import experiments  # imports Keras: only where something is trained
 
-    missing = experiments.record(
-        specs, dataset, store, sizes.name, seconds=options.seconds, say=lambda line: print(line, flush=True)
-    )
+    asked, left = None, options.seconds
+    while asked != (specs := suites.suite(options.suite, sizes, dataset, store.records().values())):
+        start = time.perf_counter()
+        missing = experiments.record(
+            specs, dataset, store, sizes.name, seconds=left, say=lambda line: print(line, flush=True)
+        )
+        asked, left = specs, None if left is None else left - (time.perf_counter() - start)
     if not missing:
         print(f"The suite {options.suite!r} is recorded: {len(specs)} runs in {options.out}.")
     return 2 if missing else 0
 
 
 def _status(options) -> int:
-    rows = report.status(records.Store(options.out))
-    for *group, count, minutes in rows:
-        print(f"{' | '.join(group)}: {count} records, {minutes:.0f} min")
+    store = records.Store(options.out)
+    rows, progress = report.status(store), report.progress(store)
+    for *place, count, minutes in rows:
+        print(f"{' | '.join(place)}: {count} records, {minutes:.0f} min")
+        for *where, name, done, missing, seconds in progress:
+            if where == place:
+                print(f"  {name}: {done} recorded, {missing} missing, {seconds:,.0f} s")
     if not rows:
         print(f"Nothing is recorded in {options.out}.")
     return 0

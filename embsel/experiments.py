@@ -199,6 +199,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         len(dataset.class_names),
         shape=(training.CROP, training.CROP, pixels.shape[-1]),
         width=spec.width,
+        norm_momentum=spec.norm_momentum,
         seed=spec.seed,
     )
     trainer = training.classifier_trainer(
@@ -209,7 +210,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         augment=spec.augment,
         divide_by=spec.divide_by,
         momentum=spec.momentum,
-        averaging=training.averaging_for(spec.steps),
+        averaging=training.averaging_for(spec.steps) if spec.averaging is None else spec.averaging,
     )
     test, test_labels = dataset.test_images, dataset.test_labels
     some = np.random.default_rng(0).permutation(len(test))[: spec.curve_images]
@@ -222,6 +223,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         seed=spec.seed,
         evaluate=lambda: training.score(classify_some(), test_labels[some]),
         every=spec.every,
+        budget=spec.budget,
         progress=f"{spec.selector}, seed {spec.seed}" if progress else None,
     )
     ledger += _training_ledger("training", history)

@@ -17,6 +17,8 @@ ops = keras.ops
 # and 1.8.
 BRIGHTNESS = 63 / 255
 CONTRAST = (0.2, 1.8)
+# "Divide by each image's variance" is taken for the standard deviation, as in the tutorial: `standardise` says why.
+DIVIDE_BY = "deviation"
 
 
 class ImageStore(keras.layers.Layer):
@@ -62,7 +64,7 @@ def shift_scale(images, shift, factor):
     return (images - mean) * ops.reshape(factor, (-1, 1, 1, 1)) + mean
 
 
-def standardise(images, divide_by: str = "deviation"):
+def standardise(images, divide_by: str = DIVIDE_BY):
     """Subtract each image's mean and divide by its standard deviation, or by its variance as the paper has it
     (section 4.1.1).
 
@@ -114,7 +116,7 @@ class RandomLight(keras.layers.Layer):
 class Standardise(keras.layers.Layer):
     """`standardise` as a layer."""
 
-    def __init__(self, divide_by: str = "deviation", **kwargs):
+    def __init__(self, divide_by: str = DIVIDE_BY, **kwargs):
         super().__init__(**kwargs)
         if divide_by not in ("deviation", "variance"):
             raise ValueError(f"divide_by is 'deviation' or 'variance', not {divide_by!r}")

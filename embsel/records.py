@@ -31,7 +31,7 @@ def _check(spec) -> None:
     """
     for item in dataclasses.fields(spec):
         value = getattr(spec, item.name)
-        if item.type is float and type(value) is int:
+        if item.type in (float, float | None) and type(value) is int:
             object.__setattr__(spec, item.name, float(value))
         elif item.name != "widths" and (
             not isinstance(value, item.type) or (isinstance(value, bool) and item.type is not bool)
@@ -81,7 +81,8 @@ class Run:
     The first `split` percent of the `steps` train on the `keep` images that `selector` picks, the rest on all of them
     (section 4.4, Figure 4); the selector `"all"` is the baseline. `dataset` is the fingerprint. With `validation` the
     test set is a tenth of the training set, held out. `embedding` says where the embeddings come from; a selector
-    that needs none has None.
+    that needs none has None. `budget` ends training after so many seconds (section 5.3). `averaging` None means the
+    last tenth of the run (`training.averaging_for`).
     """
 
     dataset: str
@@ -100,14 +101,20 @@ class Run:
     embedding: Autoencoder | None = None
     every: int | None = None
     curve_images: int = 2000
+    budget: float | None = None
+    averaging: float | None = None
+    norm_momentum: float = 0.9
 
     def __post_init__(self):
         _positive(self, "steps", "batch", "width", "curve_images")
         if self.every is not None:
             _positive(self, "every")
         _check(self)
-        if not 0 <= self.momentum <= 1:
-            raise InputError(f"Run.momentum must be a number from 0 to 1, not {self.momentum!r}.")
+        for name in ("momentum", "averaging", "norm_momentum"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise InputError(f"Run.{name} must be a number from 0 to 1, not {getattr(self, name)!r}.")
+        if self.budget is not None and not 0 < self.budget < math.inf:
+            raise InputError(f"Run.budget, in seconds, must be positive and finite, not {self.budget!r}.")
         if not 0 <= self.split <= 100:
             raise InputError(f"Run.split is a percentage of the steps, from 0 to 100, not {self.split!r}.")
         if self.divide_by not in ("deviation", "variance"):

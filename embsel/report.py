@@ -162,11 +162,33 @@ def caption(records: Iterable[Record]) -> str:
 
 def status(store: Store) -> list[list]:
     """Return one row for each profile, dataset, hardware and backend: how many records, and the minutes they took."""
+    places = _by_place(store.records().values())
+    return [[*place, len(found), round(sum(r.own_seconds() for r in found) / 60)] for place, found in places.items()]
+
+
+def progress(store: Store) -> list[list]:
+    """Return one row for each row of `status` and suite: its specs recorded there, those missing everywhere, and the
+    seconds it took there. "More than" so many are missing while the suite waits for a run that it builds on.
+    """
+    everything, rows = store.records(), []
+    for place, found in _by_place(everything.values()).items():
+        sizes = suites.PROFILES.get(place[0])
+        here, fingerprints = {record.spec: record for record in found}, {record.spec.dataset for record in found}
+        for name in suites.SUITES if sizes else ():
+            specs = {spec for data in fingerprints for spec in suites.suite(name, sizes, data, everything.values())}
+            missing = {spec for spec in specs if key(spec) not in everything}
+            more = "more than " if missing & {suites.timing(sizes, data) for data in fingerprints} else ""
+            seconds = sum(here[spec].own_seconds() for spec in specs & here.keys())
+            rows.append([*place, name, len(specs & here.keys()), f"{more}{len(missing)}", seconds])
+    return rows
+
+
+def _by_place(records: Iterable[Record]) -> dict[tuple, list[Record]]:
     groups = {}
-    for record in store.records().values():
-        group = tuple(str(record.provenance[name]) for name in ("profile", "dataset", "hardware", "backend"))
-        groups.setdefault(group, []).append(record)
-    return [[*group, len(found), round(sum(r.own_seconds() for r in found) / 60)] for group, found in groups.items()]
+    for record in records:
+        place = tuple(str(record.provenance[name]) for name in ("profile", "dataset", "hardware", "backend"))
+        groups.setdefault(place, []).append(record)
+    return groups
 
 
 def findings(records: Iterable[Record]) -> list[str]:

@@ -20,6 +20,7 @@ ops = keras.ops
 
 CROP = 24  # the paper's networks see 24 x 24 pixels of each image
 MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
+AVERAGED = 10  # "a weighted average of the final weights": how many is not given, here about the last tenth of a run
 CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
 
 
@@ -67,7 +68,7 @@ def classifier_trainer(
     rate: float,
     seed: int,
     augment: bool = True,
-    divide_by: str = "deviation",
+    divide_by: str = images.DIVIDE_BY,
     momentum: float = MOMENTUM,
     averaging: float = 0.0,
 ) -> keras.Model:
@@ -129,7 +130,7 @@ def averaging_for(steps: int) -> float:
     "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still
     hold the starting weights at the end of 10,000 steps.
     """
-    return max(0.0, 1 - 10 / steps) if steps else 0.0
+    return max(0.0, 1 - AVERAGED / steps) if steps else 0.0
 
 
 def train(
@@ -141,6 +142,7 @@ def train(
     seed: int,
     evaluate: Callable[[], dict] | None = None,
     every: int | None = None,
+    budget: float | None = None,
     progress: str | None = None,
 ) -> History:
     """Train `model` through `phases` in order and return the `History`; its weights end up averaged.
@@ -148,8 +150,9 @@ def train(
     `labels` `(N,)` belong to all images of the store. Every batch of `batch` images comes from a fresh shuffle of the
     phase's images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the
     end of each phase and at the end of all, the weights are replaced by their average while `evaluate()` returns
-    numbers for the history. A phase in seconds counts training alone: neither compilation nor evaluation. `progress`
-    labels a progress bar; None shows none.
+    numbers for the history. A phase in seconds counts training alone: neither compilation nor evaluation. So does
+    `budget`, the seconds after which training ends whatever the phases still hold (section 5.3). `progress` labels a
+    progress bar; None shows none.
     """
     run = _compiled_steps(model)
     history = History()
@@ -164,7 +167,7 @@ def train(
         for phase_number, phase in enumerate(phases):
             batches = _batches(phase.indices, batch, rng)
             steps, seconds = 0, 0.0
-            while left := _steps_left(phase, steps, seconds):
+            while left := min(_steps_left(phase, steps, seconds), _affordable(budget, step, history.training_seconds)):
                 n = min(left, CHUNK, every - step % every if every else CHUNK)
                 for i in range(n):
                     numbers[i] = next(batches)
@@ -176,7 +179,8 @@ def train(
                 history.samples += n * batch
                 history.training_seconds += spent
                 bar.update(n)
-                if (every and step % every == 0) or not _steps_left(phase, steps, seconds):
+                broke = not _affordable(budget, step, history.training_seconds)
+                if broke or not _steps_left(phase, steps, seconds) or (every and step % every == 0):
                     point = {"step": step, "seconds": history.training_seconds, "phase": phase_number}
                     point["loss"] = sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
                     losses = []
@@ -195,11 +199,16 @@ def _timed(function: Callable, *arguments):
 
 def _steps_left(phase: Phase, steps: int, seconds: float) -> int:
     """Return how many steps the phase still has, by the pace so far where it is given in seconds."""
-    if phase.steps is not None:
-        return phase.steps - steps
-    if seconds >= phase.seconds:
+    return _affordable(phase.seconds, steps, seconds) if phase.steps is None else phase.steps - steps
+
+
+def _affordable(budget: float | None, steps: int, seconds: float) -> int:
+    """Return how many more steps fit into `budget` seconds, at the pace of the `steps` that took `seconds` so far."""
+    if budget is None:
+        return CHUNK
+    if seconds >= budget:
         return 0
-    return max(1, int((phase.seconds - seconds) * steps / seconds)) if steps else 1
+    return max(1, int((budget - seconds) * steps / seconds)) if steps else 1
 
 
 def _batches(indices: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -284,7 +293,7 @@ def averaged_weights(model: keras.Model):
             variable.assign(value)
 
 
-def classify(network, pixels: np.ndarray, *, divide_by: str = "deviation") -> Callable[[], np.ndarray]:
+def classify(network, pixels: np.ndarray, *, divide_by: str = images.DIVIDE_BY) -> Callable[[], np.ndarray]:
     """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H,
     W, C)`.
     """

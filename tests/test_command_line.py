@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from embsel import data, records, suites
+from embsel import data, experiments, records, suites
 from embsel.__main__ import main
 from embsel.records import ALL, Autoencoder, Record, Run, Store
 
-LEAST = suites.Profile("tiny", "shapes", 1, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
+LEAST = suites.Profile("tiny", "shapes", 2, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
 
 
 @pytest.fixture
@@ -56,8 +56,81 @@ def test_record_then_status(small, tmp_path, capsys):
     assert (out / "tiny.jsonl").read_bytes() == before
 
     code, said, err = call(capsys, "status", "--out", out)
-    assert (code, len(said), err) == (0, 1, [])
+    assert (code, len(said), err) == (0, 1 + len(suites.SUITES), [])
     assert said[0].endswith(": 2 records, 0 min")
+    spent = sum(record.seconds() for record in Store(out).records().values())
+    assert f"  pair: 2 recorded, 0 missing, {spent:,.0f} s" in said
+    assert "  filtering: 1 recorded, 6 missing" in "\n".join(said)  # its baseline is one of the two
+
+
+@pytest.mark.slow
+def test_the_budget_suite_is_recorded_in_one_command(small, tmp_path, capsys):
+    """The first run is timed, and then the suite asks for those that have its budget."""
+    out = tmp_path / "out"
+    command = ["record", "--suite", "budget", "--data", small, "--out", out]
+    code, said, _ = call(capsys, *command)
+    assert code == 0
+    assert [line[:5] for line in said[1:-1]] == ["[1/1]", "[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert said[-1] == f"The suite 'budget' is recorded: 5 runs in {out}."
+    full, *others = [record for record in Store(out).records().values() if isinstance(record.spec, Run)]
+    assert full.spec.budget is None
+    budget = 7 / 12.27 * full.seconds("training")
+    assert [record.spec.budget for record in others] == [pytest.approx(budget, rel=0.005)] * 4
+    assert [record.spec.keep for record in others] == [None, 20, 20, 100]  # not 200 of 100
+    before = (out / "tiny.jsonl").read_bytes()
+    code, said, _ = call(capsys, *command)
+    assert (code, len(said)) == (0, 2)
+    assert (out / "tiny.jsonl").read_bytes() == before
+    assert "  budget: 5 recorded, 0 missing" in "\n".join(call(capsys, "status", "--out", out)[1])
+
+
+@pytest.fixture
+def ten_seconds_each(monkeypatch):
+    """Runs that are not carried out: each takes ten seconds on a clock that nothing else moves."""
+    clock = [0.0]
+
+    def invent(spec, dataset, store, profile_name, progress=False):
+        clock[0] += 10.0
+        record = a_record(spec, seconds=10.0, profile=profile_name)
+        record.metrics["kept"] = 100
+        return record
+
+    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(experiments, "execute", invent)
+
+
+def test_part_one_goes_on_once_the_budget_is_known(small, tmp_path, capsys, ten_seconds_each):
+    out = tmp_path / "out"
+    code, said, _ = call(capsys, "record", "--suite", "part-one", "--data", small, "--out", out)
+    assert code == 0
+    assert [line.split()[0] for line in said[1:-1]] == [*(f"[{n}/8]" for n in range(1, 9)),
+                                                        *(f"[{n}/15]" for n in range(1, 16))]  # fmt: skip
+    assert said[-1] == f"The suite 'part-one' is recorded: 23 runs in {out}."
+    specs = [record.spec for record in Store(out).records().values()]
+    dataset = data.load(small)
+    assert specs == suites.suite("part-one", LEAST, dataset, Store(out).records().values())
+    assert {getattr(spec, "budget", None) for spec in specs} == {None, 5.7}
+    code, said, _ = call(capsys, "status", "--out", out)
+    assert "  part-one: 23 recorded, 0 missing, 230 s" in said
+
+
+def test_the_seconds_are_those_of_the_whole_command(small, tmp_path, capsys, ten_seconds_each):
+    command = ["record", "--suite", "budget", "--data", small, "--out", tmp_path / "out", "--seconds"]
+    code, said, _ = call(capsys, *command, "29")  # 10 for the full run, and of the 19 left two runs would be too much
+    assert code == 2
+    assert said[-1] == "Stopped in time: 3 of 5 runs are still to be recorded."
+    code, said, _ = call(capsys, *command, "30")
+    assert code == 0
+
+
+def test_status_says_that_a_suite_waits_for_the_run_it_builds_on(small, tmp_path, capsys):
+    Store(tmp_path).append(a_record(suites.baseline(LEAST, "d", seed=1)))
+    suite_lines = call(capsys, "status", "--out", tmp_path)[1][1:]
+    assert "  budget: 0 recorded, more than 1 missing, 0 s" in suite_lines
+    assert "  choices: 0 recorded, 8 missing, 0 s" in suite_lines
+    assert "  pair: 1 recorded, 1 missing, 60 s" in suite_lines
+    Store(tmp_path).append(dataclasses.replace(a_record(suites.timing(LEAST, "d"), seconds=30), metrics={"kept": 90}))
+    assert "  budget: 1 recorded, 4 missing, 30 s" in call(capsys, "status", "--out", tmp_path)[1]
 
 
 def test_no_time_left_is_exit_code_2(small, tmp_path, capsys):
@@ -151,7 +224,7 @@ def test_status_lists_the_groups(tmp_path, capsys):
     store.append(dataclasses.replace(filtered, ledger=[shared, *filtered.ledger]))
     code, said, err = call(capsys, "status", "--out", tmp_path)
     assert (code, err) == (0, [])
-    assert sorted(said) == [
+    assert sorted(line for line in said if line[0] != " ") == [
         "paper | shapes | a processor | tensorflow: 1 records, 1 min",
         "tiny | shapes | a processor | tensorflow: 4 records, 5 min",
     ]
@@ -164,7 +237,8 @@ def test_status_warns_of_a_torn_line(tmp_path, capsys):
         file.write('{"version": 1, "key"')
     with pytest.warns(UserWarning, match=r"tiny\.jsonl, line 2 is skipped"):
         code, said, _ = call(capsys, "status", "--out", tmp_path)
-    assert (code, len(said)) == (0, 1)
+    assert code == 0
+    assert said[0].endswith(": 1 records, 1 min")
 
 
 def test_as_a_program(small, tmp_path):

@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from embsel import data, experiments, records, selection, suites, training
+from embsel import data, experiments, images, models, records, selection, suites, training
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Run, Store, key
 
@@ -187,6 +187,66 @@ def test_the_curve_and_the_end_agree_where_they_see_the_same_images(store):
     record = experiments.execute(a_run(steps=12, curve_images=1000), DATASET, store, "test")  # weights are averaged
     assert record.curve["test_accuracy"] == [record.metrics["test_accuracy"]]
     assert record.curve["test_loss"] == pytest.approx([record.metrics["test_loss"]], rel=1e-5)
+
+
+def test_a_budget_ends_a_run_in_whatever_phase(store):
+    spec = a_run("random_subset", split=50, steps=10**6, budget=0.2)
+    record = experiments.execute(spec, DATASET, store, "test")
+    assert records.Record.from_json(record.to_json()) == record
+    assert stages(record) == ["selection", *TRAINING]
+    (steps,) = record.curve["step"]
+    assert 0 < steps < spec.steps / 2
+    assert record.curve["phase"] == [0]
+    assert samples(record)["training"] == steps * BATCH
+    assert record.curve["seconds"] == [record.seconds("training")]
+    assert 0.2 <= record.seconds("training") < 2  # on a busy machine
+    assert record.metrics["kept"] == 40
+
+
+def test_a_budget_that_is_not_used_up_changes_nothing(store):
+    free, bound = (
+        experiments.execute(a_run("random_subset", split=50, every=2, budget=b), DATASET, store, "test")
+        for b in (None, 1e6)
+    )
+    assert bound.metrics == free.metrics
+    assert {**bound.curve, "seconds": None, "loss": None} == {**free.curve, "seconds": None, "loss": None}
+    assert bound.curve["loss"] == pytest.approx(free.curve["loss"], rel=1e-5)
+    assert samples(bound) == samples(free)
+
+
+def test_the_choices_reach_the_network(store, monkeypatch):
+    built = []
+    for room, name in ((models, "classifier"), (training, "classifier_trainer")):
+        original = getattr(room, name)
+
+        def spied(*arguments, original=original, **options):
+            built.append(options)
+            return original(*arguments, **options)
+
+        monkeypatch.setattr(room, name, spied)
+    changed = a_run(steps=12, averaging=0.0, norm_momentum=0.5, momentum=0.3, divide_by="variance", augment=False)
+    for spec in (changed, a_run(steps=12), a_run(steps=12, averaging=0.25)):
+        experiments.execute(spec, DATASET, store, "test")
+    networks, trainers = built[::2], built[1::2]
+    assert [options["norm_momentum"] for options in networks] == [0.5, models.NORM_MOMENTUM, models.NORM_MOMENTUM]
+    assert [options["averaging"] for options in trainers] == [0.0, training.averaging_for(12), 0.25]
+    assert [options["momentum"] for options in trainers] == [0.3, training.MOMENTUM, training.MOMENTUM]
+    assert [options["divide_by"] for options in trainers] == ["variance", images.DIVIDE_BY, images.DIVIDE_BY]
+    assert [options["augment"] for options in trainers] == [False, True, True]
+
+
+def test_each_choice_that_the_paper_leaves_open_has_one_default():
+    """`records` knows nothing of Keras and repeats the constants of the rooms that carry a run out."""
+    assert (SMALL.momentum, SMALL.norm_momentum) == (training.MOMENTUM, models.NORM_MOMENTUM)
+    assert SMALL.divide_by == images.DIVIDE_BY
+    assert EMBEDDING.final == models.FINAL
+    assert SMALL.averaging is None
+    assert training.averaging_for(1000) == 1 - training.AVERAGED / 1000
+    light = images.RandomLight(0)
+    assert (light.brightness, light.contrast) == (images.BRIGHTNESS, images.CONTRAST)
+    assert images.Standardise().divide_by == images.DIVIDE_BY
+    assert models.classifier(10, width=4).layers[2].momentum == models.NORM_MOMENTUM
+    assert models.autoencoder(widths=(4, 4, 4))[1].layers[-1].activation.__name__ == models.FINAL
 
 
 def test_a_class_without_test_images_has_no_accuracy(store):
@@ -419,11 +479,13 @@ SWEEP = """
 import sys
 from embsel import data, experiments, records
 dataset = data.shapes(train=200, test=50)
-embedding = records.Autoencoder(dataset.fingerprint, 3, 16, 0.05, (4, 4, 2))
-specs = [embedding]
-for name, seed in (("all", 0), ("top_activations", 0), ("random_subset", 0), ("all", 1)):
-    specs.append(records.Run(dataset.fingerprint, name, 12, 16, 0.01, width=4, curve_images=30, seed=seed, every=6,
-        keep=None if name == "all" else 40, embedding=embedding if name == "top_activations" else None))
+specs = []
+for seed in range(4):
+    embedding = records.Autoencoder(dataset.fingerprint, 3, 16, 0.05, (4, 4, 2), seed=seed)
+    specs.append(embedding)
+    for name in ("top_activations", "all", "random_subset"):
+        specs.append(records.Run(dataset.fingerprint, name, 3, 16, 0.01, width=4, curve_images=30, seed=seed, every=2,
+            keep=None if name == "all" else 40, embedding=embedding if name == "top_activations" else None))
 print("begin", flush=True)
 experiments.record(specs, dataset, records.Store(sys.argv[1]), "test", say=lambda line: print(line, flush=True))
 """
@@ -438,29 +500,34 @@ def results(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_loses_nothing_and_changes_nothing(tmp_path):
-    """Killed at random moments and started again, it ends with the records of an undisturbed one; and so a run gives
-    the same numbers in every process.
+def test_a_sweep_killed_ten_times_loses_nothing_and_changes_nothing(tmp_path):
+    """Killed with `kill -9` at random moments and started again each time, it ends with the records of an undisturbed
+    one; and so a run gives the same numbers in every process.
     """
     whole = fresh_process(SWEEP, tmp_path / "whole")
-    kept, rng = 0, random.Random(7)
-    for patience in (rng.uniform(0, 1.5), rng.uniform(0, 3)):
+    kept, rng = [], random.Random(7)
+    for number in range(10):
         process = fresh_process(SWEEP, tmp_path / "killed")
         assert process.stdout.readline() == "begin\n", process.stderr.read()
-        process.stdout.readline()  # the first record of this attempt, so that each gets further
-        time.sleep(patience)
-        process.send_signal(signal.SIGKILL)
+        if number % 2 == 0:  # every other start is left alone until its first record is there, so that the sweep moves
+            began = time.perf_counter()
+            assert process.stdout.readline().startswith("[1/")
+            first = time.perf_counter() - began
+        time.sleep(rng.uniform(0, first))
+        process.kill()
         process.communicate()
-        count = len(Store(tmp_path / "killed").records())
-        assert count > kept
-        kept = count
+        assert process.returncode == -signal.SIGKILL  # it was still at work
+        kept.append(list(Store(tmp_path / "killed").records()))
     finished(fresh_process(SWEEP, tmp_path / "killed"))
     finished(whole)
-    expected = results(tmp_path / "whole")
-    assert len(expected) == 5
-    assert results(tmp_path / "killed") == expected
+    expected, found = results(tmp_path / "whole"), results(tmp_path / "killed")
+    assert len(expected) == 16
+    assert list(found) == list(expected)
+    assert found == expected
+    assert all(list(found)[: len(so_far)] == so_far for so_far in kept)  # none was ever lost
+    assert len({len(so_far) for so_far in kept}) >= 5
     lines = (tmp_path / "killed" / "test.jsonl").read_text().splitlines()
-    assert len(lines) == 5  # nothing torn, nothing twice
+    assert [json.loads(line)["key"] for line in lines] == list(expected)  # nothing torn, nothing twice
 
 
 # --- profiles and suites ---
@@ -496,15 +563,24 @@ def test_the_paper_profile_has_the_sizes_of_the_paper():
     assert training.CROP == 24
 
 
+def full_run(sizes, seconds=736.0, kept=50_000):
+    """The record that the suite `budget` builds on."""
+    ledger = [{"stage": "training", "seconds": seconds, "samples": 1}, {"stage": "evaluation", "seconds": 99.0}]
+    return records.Record(suites.timing(sizes, DATASET), {"kept": kept}, ledger, {})
+
+
+@pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("name", suites.SUITES)
 @pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
-def test_every_suite_fits_every_profile(name, sizes):
-    specs = suites.suite(name, sizes, DATASET)
+def test_every_suite_fits_every_profile(name, sizes, timed):
+    recorded = [full_run(sizes)] if timed else []
+    specs = suites.suite(name, sizes, DATASET, recorded)
     assert specs
     assert len({key(spec) for spec in specs}) == len(specs)
     assert {spec.dataset for spec in specs} == {DATASET.fingerprint}
+    assert suites.suite(name, sizes, DATASET.fingerprint, recorded) == specs  # all that is needed of the dataset
     made = set()
-    if name == "splits":  # comes after this one, whose embeddings it uses
+    if name in ("splits", "budget"):  # come after this one, whose embeddings they use
         made = {spec for spec in suites.suite("filtering", sizes, DATASET) if isinstance(spec, Autoencoder)}
     for spec in specs:
         assert spec.batch == sizes.batch
@@ -512,10 +588,77 @@ def test_every_suite_fits_every_profile(name, sizes):
             made.add(spec)
             assert (spec.steps, spec.widths) == (sizes.embedding_steps, sizes.embedding_widths)
         else:
-            assert (spec.steps, spec.width, spec.every) == (sizes.steps, sizes.width, sizes.every)
-            assert spec.keep == (None if spec.selector == ALL else sizes.keep)
+            assert (spec.steps, spec.width, spec.seed in sizes.seeds) == (sizes.steps, sizes.width, True)
+            plain = spec.budget is None and spec != suites.timing(sizes, DATASET)
+            assert spec.every == (sizes.every if plain else suites.timing(sizes, DATASET).every)
+            more = [10 * sizes.keep] if spec.budget else []
+            assert spec.keep in ([None] if spec.selector == ALL else [sizes.keep, *more])
             assert spec.embedding is None or spec.embedding in made  # recorded before it is needed
             assert spec.embedding is None or spec.embedding.seed == spec.seed
+
+
+@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+def test_the_budget_is_the_papers_share_of_a_full_run_evaluated_as_often(sizes):
+    full = suites.timing(sizes, DATASET)
+    assert (full.selector, full.budget, full.seed) == (ALL, None, sizes.seeds[0])
+    others = [dataclasses.replace(full_run(sizes), spec=spec) for spec in suites.suite("filtering", sizes, DATASET)]
+    assert suites.suite("budget", sizes, DATASET, others) == [full]  # none of those was evaluated as often
+
+    first, *specs = suites.suite("budget", sizes, DATASET, [*others, full_run(sizes, 12.27 * 60)])
+    assert first == full
+    assert {spec.budget for spec in specs} == {7 * 60}
+    assert {spec.every for spec in specs} == {full.every}
+    for seed in sizes.seeds:
+        arms = [(spec.selector, spec.keep, spec.split) for spec in specs if spec.seed == seed]
+        assert arms == [
+            (ALL, None, 100),
+            ("top_activations", sizes.keep, 50),
+            ("random_subset", sizes.keep, 50),
+            ("top_activations", 10 * sizes.keep, 50),
+        ]
+    assert len(specs) == 4 * len(sizes.seeds)
+
+
+@pytest.mark.parametrize(("seconds", "budget"), [(736.0, 420.0), (0.0123, 0.00702), (123.456, 70.4)])
+def test_a_budget_has_three_digits(seconds, budget):
+    sizes = suites.profile("tiny")
+    specs = suites.suite("budget", sizes, DATASET, [full_run(sizes, seconds)])
+    assert specs[1].budget == budget
+
+
+def test_the_larger_subset_is_no_larger_than_the_dataset():
+    sizes = suites.profile("tiny")
+    for kept, larger in ((3600, 3600), (3599, 3599), (50_000, 3600)):
+        specs = suites.suite("budget", sizes, DATASET, [full_run(sizes, kept=kept)])
+        assert [spec.keep for spec in specs[1:]] == [None, 360, 360, larger]
+
+
+def test_each_choice_changes_one_thing_of_the_baseline():
+    sizes = suites.profile("paper")
+    plain = dataclasses.asdict(suites.baseline(sizes, DATASET))
+    changed = []
+    for spec in suites.suite("choices", sizes, DATASET):
+        (change,) = dataclasses.asdict(spec).items() - plain.items()
+        changed.append(change)
+    assert {name for name, _ in changed} == {"averaging", "norm_momentum", "rate", "divide_by", "momentum", "augment"}
+    assert ("averaging", 0.9999) in changed  # the tutorial's
+
+
+@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+def test_part_one_is_all_of_the_others_in_order_of_value(sizes):
+    recorded = [full_run(sizes)]
+    parts = [suites.suite(name, sizes, DATASET, recorded) for name in ("filtering", "budget", "splits", "choices")]
+    specs = suites.suite("part-one", sizes, DATASET, recorded)
+    assert specs == [spec for part in parts for spec in part]
+    until_timed = suites.suite("part-one", sizes, DATASET)
+    assert until_timed == [*parts[0], suites.timing(sizes, DATASET)] == specs[: len(until_timed)]
+
+
+def test_the_splits_have_the_papers_two_arms_before_the_third():
+    specs = suites.suite("splits", suites.profile("paper"), DATASET)
+    selectors = [spec.selector for spec in specs]
+    assert set(selectors[: 2 * len(specs) // 3]) == {"top_activations", "random_subset"}
+    assert set(selectors[2 * len(specs) // 3 :]) == {"stratified_random"}
 
 
 def test_the_filtering_suite_gives_whole_comparisons_one_seed_after_the_other():
@@ -540,5 +683,5 @@ def test_learning_rates_are_judged_on_a_validation_split():
 def test_an_unknown_suite_is_refused():
     with pytest.raises(InputError, match=r"no suite named 'filtring'; did you mean 'filtering'\?"):
         suites.suite("filtring", suites.profile("tiny"), DATASET)
-    with pytest.raises(InputError, match=r"no suite named 'x'; known: filtering, "):
+    with pytest.raises(InputError, match=r"no suite named 'x'; known: budget, "):
         suites.suite("x", suites.profile("tiny"), DATASET)

@@ -170,6 +170,20 @@ def test_kernels_strides_and_padding():
             assert config["momentum"] == 0.9
 
 
+def test_the_classifiers_normalisation_forgets_at_the_pace_it_is_given():
+    slow = models.classifier(10, width=4, dense=(8, 8), norm_momentum=0.99)
+    usual = models.classifier(10, width=4, dense=(8, 8))
+    batch = np.random.default_rng(0).normal(size=(8, 24, 24, 3)).astype("float32")
+    moved = []
+    for model, momentum in ((slow, 0.99), (usual, models.NORM_MOMENTUM)):
+        norms = [layer for layer in model.layers if type(layer).__name__ == NORM]
+        assert [layer.momentum for layer in norms] == [momentum, momentum]
+        model(batch, training=True)
+        moved.append(numpy(norms[0].moving_mean))
+    np.testing.assert_allclose(moved[1], 10 * moved[0], rtol=1e-3)  # of the way from 0 to the batch: 0.1 against 0.01
+    assert np.abs(moved[0]).max() > 0
+
+
 def test_weight_decay_is_half_the_squared_weights_of_the_two_dense_layers():
     model = models.classifier(10, width=4, dense=(8, 6), decay=0.004)
     hidden = [layer for layer in model.layers if type(layer).__name__ == "Dense"][:2]

@@ -76,6 +76,18 @@ def read(folder):
         ({"seed": True}, r"Run\.seed must be of type int, not True\."),
         ({"momentum": -0.1}, r"Run\.momentum must be a number from 0 to 1, not -0\.1\."),
         ({"momentum": 1.1}, r"Run\.momentum must be a number from 0 to 1, not 1\.1\."),
+        ({"norm_momentum": 1.1}, r"Run\.norm_momentum must be a number from 0 to 1, not 1\.1\."),
+        ({"norm_momentum": None}, r"Run\.norm_momentum must be of type float, not None\."),
+        ({"averaging": -0.1}, r"Run\.averaging must be a number from 0 to 1, not -0\.1\."),
+        ({"averaging": 2}, r"Run\.averaging must be a number from 0 to 1, not 2\.0\."),
+        ({"averaging": float("nan")}, r"Run\.averaging must be a number from 0 to 1, not nan\."),
+        ({"averaging": "slow"}, r"Run\.averaging must be of type float \| None, not 'slow'\."),
+        ({"averaging": True}, r"Run\.averaging must be of type float \| None, not True\."),
+        ({"budget": 0}, r"Run\.budget, in seconds, must be positive and finite, not 0\.0\."),
+        ({"budget": -1.5}, r"Run\.budget, in seconds, must be positive and finite, not -1\.5\."),
+        ({"budget": float("inf")}, r"Run\.budget, .* not inf\."),
+        ({"budget": float("nan")}, r"Run\.budget, .* not nan\."),
+        ({"budget": "7 min"}, r"Run\.budget must be of type float \| None, not '7 min'\."),
         ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
         ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
     ],
@@ -128,7 +140,7 @@ def test_the_keys_of_recorded_runs_do_not_change():
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
     run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
               divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
-              curve_images=2000)  # fmt: skip
+              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9)  # fmt: skip
     assert key(autoencoder) == key(AUTOENCODER)
     assert key(run) == key(RUN)
 
@@ -138,6 +150,7 @@ OTHER = {
         "dataset": "ba9876543210", "selector": "random_subset", "steps": 201, "batch": 65, "rate": 0.06, "keep": 37,
         "split": 50, "width": 63, "augment": False, "divide_by": "variance", "momentum": 0.8, "seed": 1,
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
+        "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99,
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,
@@ -161,8 +174,8 @@ def test_a_field_of_the_embedding_changes_the_key_of_the_run():
 
 
 def test_equal_specs_have_equal_keys():
-    as_floats = dataclasses.replace(BASELINE, rate=1.0, momentum=0.0)
-    as_integers = dataclasses.replace(BASELINE, rate=1, momentum=0)
+    as_floats = dataclasses.replace(BASELINE, rate=1.0, momentum=0.0, budget=7.0, averaging=0.0, norm_momentum=1.0)
+    as_integers = dataclasses.replace(BASELINE, rate=1, momentum=0, budget=7, averaging=0, norm_momentum=1)
     assert as_floats == as_integers
     assert key(as_floats) == key(as_integers)
     assert key(dataclasses.replace(AUTOENCODER, widths=[64, 32, 24], rate=1)) == key(
@@ -197,7 +210,7 @@ lines = st.fixed_dictionaries({"stage": names, "seconds": numbers, "samples": st
 
 @settings(max_examples=60)
 @given(
-    spec=st.sampled_from([RUN, BASELINE, AUTOENCODER, dataclasses.replace(RUN, rate=0.1 + 0.2, every=7)]),
+    spec=st.sampled_from([RUN, BASELINE, AUTOENCODER, dataclasses.replace(RUN, rate=0.1 + 0.2, every=7, budget=0.7)]),
     metrics=st.dictionaries(names, values, max_size=4),
     ledger=st.lists(lines, max_size=3),
     where=st.dictionaries(names, values, max_size=3),

@@ -200,16 +200,16 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize(
-    ("pace", "overrun"),
-    [
-        (lambda step: 0.01, 0.01),
-        (lambda step: 0.5 if step == 0 else 0.01, 0.01),  # a slow first step
-        (lambda step: 10.0, 10.0),  # not even one step fits
-        (lambda step: 0.001 if step < 100 else 0.01, 0.5),  # ten times slower: a compiled call of 50 steps too many
-    ],
-)
-def test_a_phase_in_seconds_counts_training_alone(monkeypatch, pace, overrun):
+PACES = [
+    (lambda step: 0.01, 0.01),
+    (lambda step: 0.5 if step == 0 else 0.01, 0.01),  # a slow first step
+    (lambda step: 10.0, 10.0),  # not even one step fits
+    (lambda step: 0.001 if step < 100 else 0.01, 0.5),  # ten times slower: a compiled call of 50 steps too many
+]
+
+
+def timed(monkeypatch, pace, phases, **options):
+    """The history of training where step number i takes `pace(i)` seconds, an evaluation 100 and compilation 7."""
     clock = Clock()
 
     def compiled_steps(model):
@@ -227,8 +227,13 @@ def test_a_phase_in_seconds_counts_training_alone(monkeypatch, pace, overrun):
 
     monkeypatch.setattr(training, "time", clock)
     monkeypatch.setattr(training, "_compiled_steps", compiled_steps)
+    return train(tally(4, 2), np.ones(4), phases, batch=2, seed=0, evaluate=evaluate, **options)
+
+
+@pytest.mark.parametrize(("pace", "overrun"), PACES)
+def test_a_phase_in_seconds_counts_training_alone(monkeypatch, pace, overrun):
     phases = [Phase(np.arange(4), seconds=2.0), Phase(np.arange(4), 3), Phase(np.arange(4), seconds=0.5)]
-    history = train(tally(4, 2), np.ones(4), phases, batch=2, seed=0, evaluate=evaluate, every=60)
+    history = timed(monkeypatch, pace, phases, every=60)
     assert history.compile_seconds == 7.0
     assert history.evaluation_seconds == pytest.approx(100.0 * len(history.points))
     ends = [history.column("seconds")[history.column("phase") == number][-1] for number in range(3)]
@@ -259,6 +264,72 @@ def test_no_seconds_are_no_step():
     model = tally(4, 2)
     assert train(model, np.ones(4), [Phase(np.arange(4), seconds=0)], batch=2, seed=0).points == []
     assert not weights(model).any()
+
+
+# --- a budget ---
+
+STEP = 1 / 64  # seconds: a binary fraction, so that sums are exact
+
+
+@pytest.mark.parametrize(
+    ("budget", "steps", "numbers"),
+    [
+        (1.0, [40, 64], [0, 0]),  # inside the first phase
+        (2.0, [40, 80, 120, 128], [0, 0, 0, 0]),  # with its end: the second phase does not begin
+        (3.0, [40, 80, 120, 128, 160, 192], [0, 0, 0, 0, 1, 1]),
+        (5.0, [40, 80, 120, 128, 160, 200, 240, 256, 280, 320], [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]),  # a phase of seconds
+        (2.5, [40, 80, 120, 128, 160], [0, 0, 0, 0, 1]),  # one point, not two, where it ends on an evaluation
+        (STEP / 2, [1], [0]),
+        (STEP, [1], [0]),
+    ],
+)
+def test_training_stops_at_the_budget_in_whatever_phase(monkeypatch, budget, steps, numbers):
+    phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128), Phase(np.arange(4), seconds=10.0)]
+    history = timed(monkeypatch, lambda step: STEP, phases, every=40, budget=budget)
+    assert history.column("step").tolist() == steps
+    assert history.column("phase").tolist() == numbers
+    assert history.training_seconds == steps[-1] * STEP == history.points[-1]["seconds"]
+    assert history.samples == 2 * steps[-1]
+    assert history.evaluation_seconds == 100.0 * len(steps)  # one at the stop too; none of it counts
+    assert history.compile_seconds == 7.0
+
+
+@pytest.mark.parametrize(("pace", "overrun"), PACES)
+def test_a_budget_is_kept_to_the_step(monkeypatch, pace, overrun):
+    history = timed(monkeypatch, pace, [Phase(np.arange(4), 10_000)], every=60, budget=2.0)
+    assert 2.0 - 1e-9 <= history.training_seconds <= 2.0 + overrun + 1e-9
+    assert history.points[-1]["seconds"] == history.training_seconds
+    assert history.samples == 2 * history.points[-1]["step"] < 20_000
+
+
+@pytest.mark.parametrize("budget", [4.0, 4.5, 1e9])
+def test_a_budget_that_is_not_used_up_changes_no_point(monkeypatch, budget):
+    phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128)]
+    free, bound = (timed(monkeypatch, lambda step: STEP, phases, every=60, budget=b) for b in (None, budget))
+    assert bound == free
+    assert free.column("step").tolist() == [60, 120, 128, 180, 240, 256]
+
+
+def test_a_budget_that_is_not_used_up_changes_no_weight():
+    def run(**options):
+        model = tally(20, 4, averaging=0.5)
+        phases = [Phase(np.arange(5), 70), Phase(np.arange(5, 20), 50)]
+        history = train(model, np.ones(20), phases, batch=4, seed=3, every=35, **options)
+        return weights(model), history
+
+    (free, expected), (bound, found) = run(), run(budget=1e9)
+    np.testing.assert_array_equal(bound, free)
+    for name in ("step", "phase"):
+        np.testing.assert_array_equal(found.column(name), expected.column(name))
+    np.testing.assert_allclose(found.column("loss"), expected.column("loss"), rtol=1e-5)
+
+
+def test_a_budget_on_a_real_clock():
+    model = tally(4, 2)
+    history = train(model, np.ones(4), [Phase(np.arange(4), 10**9)], batch=2, seed=0, budget=0.3)
+    assert 0.3 <= history.training_seconds < 2  # on a busy machine
+    assert weights(model).sum() == history.samples > 0
+    assert [point["step"] for point in history.points] == [history.samples // 2]
 
 
 # --- the weight average ---
