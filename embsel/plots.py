@@ -155,7 +155,7 @@ def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int
                 axes.plot([place] * len(group), 100 * accuracies(group), "o", **dots)
             diamond = {"color": "white", "markeredgecolor": COLOURS[name], "markersize": 7}
             for split, accuracy in (marks or {}).get(name, {}).items():
-                axes.plot(split + shift, 100 * accuracy, "D", **diamond)
+                axes.plot(split + (shift if split else 0), 100 * accuracy, "D", **diamond)
         if marks:
             axes.plot([], [], "D", color="white", markeredgecolor="black", label="the paper")
         axes.set(xlabel="steps on the subset first (% of all steps)", ylabel="final test accuracy (%)")

@@ -58,6 +58,10 @@ FIGURES = {  # every function of the module, with as little and with as much as 
         lambda: plots.arms(groups(1)),
         lambda: plots.arms(groups(3), {ALL: 0.833}),
     ],
+    "splits": [
+        lambda: plots.splits({name: {0: runs} for name, runs in groups(1).items()}),
+        lambda: plots.splits({name: {0: runs, 50: runs} for name, runs in groups(3).items()}, {ALL: {0: 0.833}}),
+    ],
     "class_balance": [
         lambda: plots.class_balance({"random_subset": np.array([3, 4, 5])}, CLASSES),
         lambda: plots.class_balance({name: np.array([[3, 4, 5], [5, 4, 3]]) for name in NAMES}, CLASSES),

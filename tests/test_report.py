@@ -217,6 +217,53 @@ def test_a_comparison_takes_one_split_and_always_the_baseline():
     assert comparison([an_encoder()]) == {}
 
 
+# --- Figure 4 ---
+
+
+def test_the_splits_of_an_arm_begin_with_the_baseline():
+    ends = [*arm(ALL, 0.8), *arm("random_subset", 0.5), *arm("stratified_random", 0.4)]
+    groups = report.by_split(iter([*ends, *arm("random_subset", 0.7, split=50)]))
+    assert list(groups) == ["random_subset"]  # of the other selector no split in between is recorded
+    assert {split: accuracies(group).tolist() for split, group in groups["random_subset"].items()} == {
+        0: [0.8],
+        50: [0.7],
+        100: [0.5],
+    }
+    assert report.by_split(arm(ALL, 0.8)) == {}
+
+
+def test_the_accuracy_before_fine_tuning_is_the_last_of_the_first_phase():
+    record = a_run("random_subset", split=50)
+    record.curve.update({"phase": [0, 0, 1, 1], "test_accuracy": [0.1, 0.2, 0.3, 0.4]})
+    assert report.before_fine_tuning(record) == 0.2
+
+
+def test_a_ratio_of_variances_pools_within_groups_and_has_the_interval_of_f():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal([[0], [5]], 1, (2, 4)), rng.normal([[0], [9], [3]], 2, (3, 5))
+    ratio, low, high = report.variance_ratio(first, second)
+    expected = first.var(axis=1, ddof=1).mean() / second.var(axis=1, ddof=1).mean()
+    assert ratio == pytest.approx(expected)
+    assert stats.f.cdf(ratio / low, 6, 12) == pytest.approx(0.975)
+    assert stats.f.cdf(ratio / high, 6, 12) == pytest.approx(0.025)
+    again, low_again, high_again = report.variance_ratio(second, first)
+    assert (again, low_again, high_again) == pytest.approx((1 / ratio, 1 / high, 1 / low))
+
+
+def test_the_interval_of_a_ratio_of_variances_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(1)
+    held = 0
+    for _ in range(1000):
+        _, low, high = report.variance_ratio(rng.normal(0, 1, (3, 3)), rng.normal(7, 1, (3, 3)))
+        held += low <= 1 <= high
+    assert 930 <= held <= 970
+
+
+def test_a_variance_needs_two_runs():
+    with pytest.raises(InputError, match="needs two runs"):
+        report.variance_ratio([[0.5], [0.6]], [[0.5, 0.6]])
+
+
 # --- captions and rows ---
 
 
