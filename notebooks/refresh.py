@@ -51,7 +51,8 @@ def refresh_readme() -> None:
 
 def readme_findings(recorded: list) -> str:
     """Return the sentences for the README as a Markdown list."""
-    return "".join(f"- {line}\n" for line in [*report.findings(recorded), f"*{report.caption(recorded)}*"])
+    lines = [*report.findings(recorded), f"*{report.caption(report.behind(recorded))}*"]
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def main(names: list[str]) -> int:

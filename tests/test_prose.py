@@ -195,7 +195,8 @@ def test_the_findings_are_a_list_with_their_origin_last(refresh):
     recorded = report.recorded()
     *lines, end = refresh.readme_findings(recorded).split("\n")
     assert end == ""
-    assert lines == [f"- {said}" for said in report.findings(recorded)] + [f"- *{report.caption(recorded)}*"]
+    caption = report.caption(report.behind(recorded))
+    assert lines == [f"- {said}" for said in [*report.findings(recorded), f"*{caption}*"]]
 
 
 def test_the_readme_shows_its_figure(root):

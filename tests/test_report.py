@@ -232,6 +232,21 @@ def test_the_splits_of_an_arm_begin_with_the_baseline():
     assert report.by_split(arm(ALL, 0.8)) == {}
 
 
+def test_the_splits_in_between_are_said_against_the_baseline():
+    records = [*arm(ALL, 0.60, 0.62), *arm("top_activations", 0.5, 0.5), *arm("top_activations", 0.58, 0.61, split=50)]
+    (line,) = [line for line in findings(records) if "then everything" in line]
+    gap = Interval.of([0.58 - 0.60, 0.61 - 0.62]).text(" points", sign=True)
+    assert line.endswith(f"those on all the data: 50/50 {gap}.")
+    assert not any("then everything" in line for line in findings(records[:4]))
+
+
+def test_the_caption_of_the_findings_counts_what_they_rest_on():
+    used = [an_encoder(), *arm(ALL, 0.6, 0.62), *arm("top_activations", 0.5), *arm("random_subset", 0.5, split=50)]
+    others = [a_run(ALL, seed=5, validation=True), a_run(ALL, seed=5, rate=0.5), a_run("random_subset", keep=10)]
+    rest = report.behind([*others, *used])
+    assert sorted(key(record.spec) for record in rest) == sorted(key(record.spec) for record in used)
+
+
 def test_the_accuracy_before_fine_tuning_is_the_last_of_the_first_phase():
     record = a_run("random_subset", split=50)
     record.curve.update({"phase": [0, 0, 1, 1], "test_accuracy": [0.1, 0.2, 0.3, 0.4]})
