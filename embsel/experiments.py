@@ -204,7 +204,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     )
     trainer = training.classifier_trainer(
         network,
-        _on_device(dataset),
+        _on_device(dataset) if spec.feed == "device" else pixels.shape[1:],
         rate=spec.rate,
         seed=spec.seed,
         augment=spec.augment,
@@ -224,6 +224,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         evaluate=lambda: training.score(classify_some(), test_labels[some]),
         every=spec.every,
         budget=spec.budget,
+        fetch=images.fetcher(spec.feed, pixels),
         progress=f"{spec.selector}, seed {spec.seed}" if progress else None,
     )
     ledger += _training_ledger("training", history)
@@ -240,10 +241,13 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
 
 
 def _training_ledger(stage: str, history) -> list[dict]:
-    return [
+    lines = [
         {"stage": f"{stage} compilation", "seconds": history.compile_seconds, "samples": 0},
         {"stage": stage, "seconds": history.training_seconds, "samples": history.samples},
     ]
+    if history.loading_seconds:
+        lines.append({"stage": "loading", "seconds": history.loading_seconds, "samples": history.samples})
+    return lines
 
 
 def _curve(history) -> dict:

@@ -4,9 +4,11 @@ Pixels are float32 in [0, 1] unless a layer says otherwise. Keras' own random la
 these draw one for each image (paper, section 4.1.2).
 """
 
+import io
 import math
 
 import numpy as np
+from PIL import Image
 
 from embsel.backend import keras
 
@@ -38,6 +40,31 @@ class ImageStore(keras.layers.Layer):
 
     def call(self, numbers):
         return ops.cast(ops.take(self.images, numbers, axis=0), "float32") / 255.0
+
+
+def fetcher(feed: str, pixels: np.ndarray):
+    """Return how the host feeds `pixels` `(N, H, W, C)`: a function from image numbers of any shape to their images.
+
+    ``"host"`` copies them from its memory, ``"encoded"`` decodes each from a PNG in its memory, every time, as a
+    pipeline does whose decoded images do not fit; ``"device"`` is None, as the device has them in an `ImageStore`.
+    """
+    if feed == "device":
+        return None
+    if feed == "host":
+        return lambda numbers: pixels[numbers]
+    files = [_png(image) for image in pixels]
+
+    def decode(numbers):
+        decoded = [np.asarray(Image.open(io.BytesIO(files[number]))) for number in numbers.ravel()]
+        return np.stack(decoded).reshape(*numbers.shape, *pixels.shape[1:])
+
+    return decode
+
+
+def _png(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(file, "png")
+    return file.getvalue()
 
 
 def crop_flip(images, top, left, flip, size: int):

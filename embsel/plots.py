@@ -5,7 +5,7 @@ Every function returns a closed `Figure`: as the last line of a cell it is shown
 
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -81,15 +81,9 @@ def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, p
     A name that begins like one of `NAMES` gets the colour of that arm.
     """
     with _figure(figsize=(7, 3.8)) as (figure, axes):
-        spare, used = [colour for name, colour in COLOURS.items() if name != ALL], []
-        for number, (name, (across, up)) in enumerate(lines.items()):
-            alike = [arm for arm in NAMES if name.startswith(NAMES[arm])]
-            arm = max(alike, key=lambda arm: len(NAMES[arm]), default=None)
-            colour = COLOURS[arm] if arm else spare[number % len(spare)]
+        for (name, (across, up)), (colour, style) in zip(lines.items(), _looks(lines), strict=True):
             up = np.asarray(up) * (100 if percent else 1)
-            style = "--" if colour in used else "-"  # an arm that comes a second time, with another split
             axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
-            used.append(colour)
         axes.set(xlabel=x, ylabel=y)
         if len(lines) > 1:
             axes.legend()
@@ -107,6 +101,80 @@ def recorded_curves(arms: dict[str, list[Record]], column: str = "test_accuracy"
             axes.plot(steps, values.mean(axis=0), color=COLOURS[name], marker="o", markersize=4, label=NAMES[name])
         axes.set(xlabel="training steps", ylabel="test accuracy (%)" if percent else "test loss (nats)")
         axes.legend()
+    return figure
+
+
+def race(groups: dict[str, list[Record]]) -> Figure:
+    """Draw Figure 6: test loss and training loss of each arm against seconds and against steps.
+
+    Every run is thin, the mean of an arm thick up to where its first run ends; a triangle marks the mean switch of
+    phases.
+    """
+    with _figure(2, 2, figsize=(9.5, 7), sharex="col", sharey="row") as (figure, axes):
+        for line, (column, label) in zip(axes, LOSSES, strict=True):
+            line[0].set_ylabel(label)
+            for axis, along in zip(line, ("seconds", "step"), strict=True):
+                for (name, records), (colour, style) in zip(groups.items(), _looks(groups), strict=True):
+                    _runner(axis, records, along, column, color=colour, linestyle=style, label=name)
+        axes[1, 0].set_xlabel("seconds of training")
+        axes[1, 1].set_xlabel("training steps")
+        axes[0, 1].plot([], [], "v", color="#777777", markersize=9, label="all the data from here on")
+        axes[0, 1].legend()
+    return figure
+
+
+def _runner(axis, records: Sequence[Record], along: str, column: str, *, label: str, **look) -> None:
+    lines = [(np.array(record.curve[along]), np.array(record.curve[column])) for record in records]
+    for x, y in lines:
+        axis.plot(x, y, linewidth=0.6, alpha=0.4, **look)
+    grid = np.linspace(max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines), 60)
+    mean = np.mean([np.interp(grid, x, y) for x, y in lines], axis=0)
+    axis.plot(grid, mean, label=label, **look)
+    curves = [record.curve for record in records if 1 in record.curve["phase"]]
+    switches = [curve[along][curve["phase"].index(1) - 1] for curve in curves]
+    if switches:
+        place = np.mean(switches)
+        axis.plot(place, np.interp(place, grid, mean), "v", color=look["color"], markersize=9)
+
+
+LOSSES = (("test_loss", "test loss (nats)"), ("loss", "training loss with weight decay (nats)"))
+
+
+def _looks(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return a colour and a line style for each name: the colour of the arm whose title the name begins with, or a
+    spare one; dashed where a colour comes again.
+    """
+    spare, looks = [colour for name, colour in COLOURS.items() if name != ALL], []
+    for number, name in enumerate(names):
+        alike = [arm for arm in NAMES if name.startswith(NAMES[arm])]
+        arm = max(alike, key=lambda arm: len(NAMES[arm]), default=None)
+        colour = COLOURS[arm] if arm else spare[number % len(spare)]
+        looks.append((colour, "--" if colour in [used for used, _ in looks] else "-"))
+    return looks
+
+
+def dots(rows: dict[str, dict[str, Sequence[float]]], x: str, *, log: bool = False) -> Figure:
+    """Compare single readings: `rows` maps the name of a row to series to numbers; the mean is an upright line."""
+    series = list(dict.fromkeys(name for row in rows.values() for name in row))
+    with _figure(figsize=(8, 0.55 * len(rows) + 1.3)) as (figure, axes):
+        for name, (colour, _) in zip(series, _looks(series), strict=True):
+            shift = 0.3 * (series.index(name) - (len(series) - 1) / 2)  # one below the other, so that none hides
+            for place, row in enumerate(rows.values()):
+                values = np.asarray(row.get(name, ()), dtype=float)
+                axes.plot(values, np.full(len(values), place + shift), "o", color=colour, markersize=5, alpha=0.6)
+                if len(values):
+                    axes.plot([values.mean()] * 2, [place + shift - 0.14, place + shift + 0.14], color=colour)
+            axes.plot([], [], "o", color=colour, label=name)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(x)
+        if log:
+            axes.set_xscale("log")
+        else:
+            axes.set_xlim(left=0)
+        axes.grid(axis="y", visible=False)
+        if len(series) > 1:
+            axes.legend()
     return figure
 
 

@@ -22,6 +22,7 @@ from embsel.errors import InputError, unknown
 VERSION = 1  # of a record; a reader skips what a later version wrote
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "book" / "results"
+FEEDS = ("device", "host", "encoded")  # where the images of a step come from
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
 
 
@@ -82,7 +83,7 @@ class Run:
     (section 4.4, Figure 4); the selector `"all"` is the baseline. `dataset` is the fingerprint. With `validation` the
     test set is a tenth of the training set, held out. `embedding` says where the embeddings come from; a selector
     that needs none has None. `budget` ends training after so many seconds (section 5.3). `averaging` None means the
-    last tenth of the run (`training.averaging_for`).
+    last tenth of the run (`training.averaging_for`). `feed` says how the images reach the network (`images.fetcher`).
     """
 
     dataset: str
@@ -104,6 +105,7 @@ class Run:
     budget: float | None = None
     averaging: float | None = None
     norm_momentum: float = 0.9
+    feed: str = "device"
 
     def __post_init__(self):
         _positive(self, "steps", "batch", "width", "curve_images")
@@ -119,6 +121,8 @@ class Run:
             raise InputError(f"Run.split is a percentage of the steps, from 0 to 100, not {self.split!r}.")
         if self.divide_by not in ("deviation", "variance"):
             raise unknown("way to standardise", self.divide_by, ["deviation", "variance"])
+        if self.feed not in FEEDS:
+            raise unknown("feed", self.feed, FEEDS)
         if self.selector == ALL:
             return
         if self.selector not in selection.SELECTORS:

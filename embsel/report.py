@@ -133,10 +133,63 @@ def variance_ratio(first: Iterable[Sequence[float]], second: Iterable[Sequence[f
 
 
 def _is_standard(record: Record) -> bool:
-    """Return whether a run differs from its profile's baseline in nothing but the subset, the split and the seed."""
+    """Return whether an autoencoder is its profile's, and whether a run differs from its profile's baseline in nothing
+    but the subset, the split and the seed.
+    """
     sizes, spec = suites.profile(record.provenance["profile"]), record.spec
+    usual = suites.autoencoder(sizes, spec.dataset, spec.seed)
+    if isinstance(spec, Autoencoder):
+        return spec == usual
     plain = dataclasses.replace(spec, selector=ALL, keep=None, split=100, seed=0, embedding=None)
-    return plain == suites.baseline(sizes, spec.dataset) and spec.keep in (None, sizes.keep)
+    same_sizes = plain == suites.baseline(sizes, spec.dataset) and spec.keep in (None, sizes.keep)
+    return same_sizes and spec.embedding in (None, usual)
+
+
+def autoencoders(records: Iterable[Record]) -> list[Record]:
+    """Return the records of the autoencoders at their profile's own sizes, one for each seed."""
+    return [record for record in records if isinstance(record.spec, Autoencoder) and _is_standard(record)]
+
+
+def fixed_budget(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the runs of Figures 5 and 6, those with a budget of seconds, by what they begin with: name to runs."""
+    arms = {}
+    for record in records:
+        if getattr(record.spec, "budget", None) is not None:
+            arms.setdefault(_beginning(record), []).append(record)
+    return arms
+
+
+def _beginning(record: Record) -> str:
+    name = NAMES[record.spec.selector]
+    if record.spec.selector == ALL:
+        return name
+    whole = next(line["samples"] for line in record.ledger if line["stage"] == "selection")  # what it chose from
+    return f"{name}, {100 * record.spec.keep / whole:.2f} % first"
+
+
+def pace(record: Record, phase: int) -> float:
+    """Return the training steps per second of one phase of a run, read off its curve; NaN where it has no such phase.
+
+    A step that straddles two phases does not exist: each phase ends in an evaluation.
+    """
+    steps, seconds, phases = (np.array([0, *record.curve[name]]) for name in ("step", "seconds", "phase"))
+    inside = np.flatnonzero(phases[1:] == phase) + 1
+    if not len(inside):
+        return float("nan")
+    first, last = inside[0] - 1, inside[-1]
+    return float((steps[last] - steps[first]) / (seconds[last] - seconds[first]))
+
+
+def at(record: Record, column: str, place: float, along: str = "seconds") -> float:
+    """Return a quantity of a run's curve at a place between its evaluations, by default at so many seconds."""
+    return float(np.interp(place, record.curve[along], record.curve[column]))
+
+
+def images_per_second(record: Record) -> tuple[float, float]:
+    """Return the images trained on per second when loading and training take turns, and when they overlap entirely."""
+    training, loading = record.seconds("training"), record.seconds("loading")
+    samples = next(line["samples"] for line in record.ledger if line["stage"] == "training")
+    return samples / (training + loading), samples / max(training, loading)
 
 
 def caption(records: Iterable[Record]) -> str:
@@ -194,7 +247,7 @@ def _by_place(records: Iterable[Record]) -> dict[tuple, list[Record]]:
 def behind(records: Iterable[Record]) -> list[Record]:
     """Return the records that `findings` rests on, for its caption: the arms at every split, and the autoencoders."""
     records = list(records)
-    used = [record for record in records if isinstance(record.spec, Autoencoder)]
+    used = autoencoders(records)
     for split in sorted({record.spec.split for record in records if isinstance(record.spec, Run)}):
         used += [record for group in comparison(records, split).values() for record in group]
     return list({key(record.spec): record for record in used}.values())
@@ -239,7 +292,7 @@ def findings(records: Iterable[Record]) -> list[str]:
             f"**Duplicates.** The lists of all embedding elements together name {keep:,} images, but only "
             f"{_range(distinct)} different ones, with {_range(counts.ravel())} of a class."
         )
-    encoders = [record for record in records if isinstance(record.spec, Autoencoder)]
+    encoders = autoencoders(records)
     if encoders and ALL in arms:
         once = np.mean([record.seconds() for record in encoders])
         training = np.mean([record.seconds("training") for record in arms[ALL]])

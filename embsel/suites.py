@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embsel import data, selection
 from embsel.errors import unknown
-from embsel.records import ALL, Autoencoder, Record, Run
+from embsel.records import ALL, FEEDS, Autoencoder, Record, Run
 
 BUDGET = 7 / 12.27  # the paper's seven minutes, as a share of its full run of 736 seconds
 
@@ -150,30 +150,81 @@ def budget(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Recor
     return suite
 
 
-def choices(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
-    """Return the baseline with one unspecified choice changed at a time, and what might read chance at seven minutes.
+Variants = dict[str, list[tuple[Run, Run]]]  # what is changed to (changed run, the run it is set against) of each seed
 
-    A slow average still holds the starting weights; a slow normalisation tests with the statistics of the start.
+
+def choices(sizes: Profile, dataset: data.Dataset | str) -> Variants:
+    """Return the runs that change one choice which the paper leaves open, each with the run it is to be set against."""
+    changes = {
+        "the last weights, not their average": {"averaging": 0.0},
+        "divide by the variance": {"divide_by": "variance"},
+        "no momentum": {"momentum": 0.0},
+        "batch norm's statistics over 100 steps, not 10": {"norm_momentum": 0.99},
+        "neither crops, flips nor light": {"augment": False},
+    }
+    variants = _variants(sizes, dataset, changes)
+    plain = [subset_run(sizes, dataset, "top_activations", seed) for seed in _few(sizes)]
+    linear = [dataclasses.replace(run, embedding=dataclasses.replace(run.embedding, final=None)) for run in plain]
+    return variants | {"no ReLU at the decoder's end (the filter's subset)": list(zip(linear, plain, strict=True))}
+
+
+def suspects(sizes: Profile, dataset: data.Dataset | str) -> Variants:
+    """Return the full runs that might read ten percent at seven of twelve minutes, each with the run without the flaw.
+
+    `slow` is to this profile's steps what the tutorial's decay of 0.9999 is to the paper's 10,000.
     """
     slow = 1 - 1 / sizes.steps
-    changes = [
-        {"averaging": slow},
-        {"norm_momentum": slow},
-        {"rate": 8 * sizes.rate},
-        {"averaging": 0.0},
-        {"divide_by": "variance"},
-        {"momentum": 0.0},
-        {"norm_momentum": 0.99},
-        {"augment": False},
+    changes = {
+        "weights averaged over the whole run": {"averaging": slow},
+        "batch norm's statistics averaged over the whole run": {"norm_momentum": slow},
+        "batch norm's statistics never updated": {"norm_momentum": 1.0},
+        "a learning rate eight times as high": {"rate": 8 * sizes.rate},
+        "rate and batch eight times as high, half the steps": {
+            "rate": 8 * sizes.rate,
+            "batch": 8 * sizes.batch,
+            "steps": sizes.steps // 2,
+        },
+    }
+    return _variants(sizes, dataset, changes, every=timing(sizes, dataset).every)
+
+
+def feeding(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
+    """Return short runs that differ in where their images come from, for this network and for a narrow, quick one."""
+    steps = max(1, sizes.steps // 3)
+    return [
+        baseline(sizes, dataset, steps=steps, every=steps, seed=seed, width=width, feed=feed, selector=name, keep=keep)
+        for seed in _few(sizes)
+        for width in (sizes.width, max(1, sizes.width // 16))
+        for feed in FEEDS
+        for name, keep in ((ALL, None), ("random_subset", sizes.keep))
     ]
-    return [baseline(sizes, dataset, seed=sizes.seeds[0], **change) for change in changes]
+
+
+def _few(sizes: Profile) -> tuple[int, ...]:
+    return sizes.seeds[:3]
+
+
+def _variants(sizes: Profile, dataset: data.Dataset | str, changes: dict[str, dict], **always) -> Variants:
+    pairs = {}
+    for name, change in changes.items():
+        plain = [baseline(sizes, dataset, seed=seed) for seed in _few(sizes)]
+        pairs[name] = [(dataclasses.replace(run, **always | change), run) for run in plain]
+    return pairs
+
+
+def _changed(variants: Variants) -> list[Run]:
+    """Return the changed runs, one seed of each first."""
+    return [changed for group in zip(*variants.values(), strict=True) for changed, _ in group]
 
 
 def part_one(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record]) -> list:
     """Return all that Part I shows, most valuable first: until a budget is known, only up to the run that times it."""
     timed = budget(sizes, dataset, recorded)
-    rest = [*splits(sizes, dataset), *choices(sizes, dataset)] if len(timed) > 1 else []
-    return [*filtering(sizes, dataset), *timed, *rest]
+    first = [*filtering(sizes, dataset), *timed]
+    if len(timed) == 1:
+        return first
+    rest = [*_changed(suspects(sizes, dataset)), *feeding(sizes, dataset), *_changed(choices(sizes, dataset))]
+    return [*first, *splits(sizes, dataset), *rest]
 
 
 SUITES: dict[str, Callable[..., list]] = {
@@ -181,7 +232,9 @@ SUITES: dict[str, Callable[..., list]] = {
     "filtering": filtering,
     "splits": splits,
     "budget": budget,
-    "choices": choices,
+    "suspects": lambda sizes, dataset: _changed(suspects(sizes, dataset)),
+    "feeding": feeding,
+    "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
 }
 

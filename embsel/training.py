@@ -46,13 +46,14 @@ class History:
     """What a training run measured, one entry per evaluation.
 
     `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the entry before,
-    weight decay included) and whatever the evaluation returned. `samples`, `training_seconds`, `evaluation_seconds`
-    and `compile_seconds` are totals.
+    weight decay included) and whatever the evaluation returned. `samples`, `training_seconds`, `loading_seconds` (of
+    the host, where it feeds the images), `evaluation_seconds` and `compile_seconds` are totals.
     """
 
     points: list[dict] = field(default_factory=list)
     samples: int = 0
     training_seconds: float = 0.0
+    loading_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     compile_seconds: float = 0.0
 
@@ -63,7 +64,7 @@ class History:
 
 def classifier_trainer(
     network,
-    store: images.ImageStore,
+    store: images.ImageStore | tuple[int, int, int],
     *,
     rate: float,
     seed: int,
@@ -75,17 +76,16 @@ def classifier_trainer(
     """Return the model that trains `network`: image numbers `(B,)` in, logits out, cross-entropy (Equation 1).
 
     On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped
-    without `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights.
+    without `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights. Where
+    the host feeds the images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not numbers.
     """
-    _crop_fits(store)
-    numbers = keras.Input((), dtype="int32")
-    pixels = store(numbers)
+    fed, pixels = _entrance(store)
     if augment:
         pixels = images.RandomCropFlip(CROP, 2 * seed + 1)(pixels)
         pixels = images.RandomLight(2 * seed + 2)(pixels)
     else:
         pixels = keras.layers.CenterCrop(CROP, CROP)(pixels)
-    model = keras.Model(numbers, network(images.Standardise(divide_by)(pixels)))
+    model = keras.Model(fed, network(images.Standardise(divide_by)(pixels)))
     return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), rate, momentum, averaging)
 
 
@@ -104,17 +104,22 @@ def autoencoder_trainer(
 
     The crops are random and flipped but keep their light: the decoder's last ReLU needs targets in [0, 1].
     """
-    _crop_fits(store)
-    numbers = keras.Input((), dtype="int32")
-    crop = images.RandomCropFlip(CROP, 2 * seed + 1)(store(numbers))
+    numbers, pixels = _entrance(store)
+    crop = images.RandomCropFlip(CROP, 2 * seed + 1)(pixels)
     model = keras.Model(numbers, decoder(encoder(crop)) - crop)
     return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), rate, momentum, averaging)
 
 
-def _crop_fits(store: images.ImageStore) -> None:
-    height, width = store.images.shape[1:3]
-    if min(height, width) < CROP:  # Keras' centre crop would enlarge them without a word
-        raise InputError(f"The networks see {CROP} x {CROP} pixels, and the images have only {height} x {width}.")
+def _entrance(store: images.ImageStore | tuple[int, int, int]) -> tuple:
+    """Return what a model takes, and the pixels in [0, 1] that this stands for."""
+    shape = store.images.shape[1:] if isinstance(store, images.ImageStore) else store
+    if min(shape[:2]) < CROP:  # Keras' centre crop would enlarge them without a word
+        raise InputError(f"The networks see {CROP} x {CROP} pixels, and the images have only {shape[0]} x {shape[1]}.")
+    if isinstance(store, images.ImageStore):
+        numbers = keras.Input((), dtype="int32")
+        return numbers, store(numbers)
+    pixels = keras.Input(shape, dtype="uint8")
+    return pixels, ops.cast(pixels, "float32") / 255.0
 
 
 def _compile(model, loss, rate: float, momentum: float, averaging: float):
@@ -143,6 +148,7 @@ def train(
     evaluate: Callable[[], dict] | None = None,
     every: int | None = None,
     budget: float | None = None,
+    fetch: Callable[[np.ndarray], np.ndarray] | None = None,
     progress: str | None = None,
 ) -> History:
     """Train `model` through `phases` in order and return the `History`; its weights end up averaged.
@@ -151,7 +157,8 @@ def train(
     phase's images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the
     end of each phase and at the end of all, the weights are replaced by their average while `evaluate()` returns
     numbers for the history. A phase in seconds counts training alone: neither compilation nor evaluation. So does
-    `budget`, the seconds after which training ends whatever the phases still hold (section 5.3). `progress` labels a
+    `budget`, the seconds after which training ends whatever the phases still hold (section 5.3). `fetch` turns image
+    numbers `(n, batch)` into what the model takes instead of them; its time is counted apart. `progress` labels a
     progress bar; None shows none.
     """
     run = _compiled_steps(model)
@@ -159,9 +166,10 @@ def train(
     rng = np.random.default_rng(seed)
     labels = np.asarray(labels, dtype="int32")
     numbers = np.zeros((CHUNK, batch), dtype="int32")
+    fed = fetch(numbers) if fetch else numbers
     step, losses = 0, []
 
-    history.compile_seconds = _timed(run, numbers, numbers, 0)[1]  # no step taken: compiles and changes nothing
+    history.compile_seconds = _timed(run, fed, numbers, 0)[1]  # no step taken: compiles and changes nothing
     bar = tqdm(total=sum(p.steps or 0 for p in phases) or None, desc=progress, disable=progress is None, leave=False)
     with bar:
         for phase_number, phase in enumerate(phases):
@@ -171,7 +179,10 @@ def train(
                 n = min(left, CHUNK, every - step % every if every else CHUNK)
                 for i in range(n):
                     numbers[i] = next(batches)
-                loss, spent = _timed(run, numbers, labels[numbers], n)
+                if fetch:
+                    fed[:n], spent = _timed(fetch, numbers[:n])
+                    history.loading_seconds += spent
+                loss, spent = _timed(run, fed, labels[numbers], n)
                 if not np.isfinite(loss):
                     raise FloatingPointError(f"The loss became {loss} by step {step + n}: try a lower learning rate.")
                 step, steps, seconds = step + n, steps + n, seconds + spent
@@ -222,7 +233,7 @@ def _batches(indices: np.ndarray, batch: int, rng: np.random.Generator) -> Itera
 
 
 def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int], float]:
-    """Return `run(numbers, labels, n)`: n training steps in one compiled call, giving their mean loss.
+    """Return `run(fed, labels, n)`: n training steps in one compiled call, giving their mean loss.
 
     The step itself is Keras' own. Keras' `fit` would return to Python after each one, and on JAX it has no compiled
     loop, so this is the one place where the two backends part: TensorFlow keeps its state in variables, JAX wants it
@@ -232,43 +243,43 @@ def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int
         import tensorflow
 
         @tensorflow.function
-        def steps(numbers, labels, n):
+        def steps(fed, labels, n):
             for i in tensorflow.range(n):
-                model.train_step((numbers[i], labels[i]))
+                model.train_step((fed[i], labels[i]))
 
     else:
         import jax
 
-        def step(state, numbers, labels):
-            return model.train_step(state, (numbers, labels))[1]
+        def step(state, fed, labels):
+            return model.train_step(state, (fed, labels))[1]
 
         if jax.default_backend() == "cpu":  # XLA's convolutions inside a compiled loop are 20 times slower on a CPU
             compiled_step = jax.jit(step, donate_argnums=0)
 
-            def loop(state, numbers, labels, n):
+            def loop(state, fed, labels, n):
                 if n == 0:  # the call that compiles
-                    compiled_step(jax.tree.map(ops.copy, state), numbers[0], labels[0])
+                    compiled_step(jax.tree.map(ops.copy, state), fed[0], labels[0])
                 for i in range(n):
-                    state = compiled_step(state, numbers[i], labels[i])
+                    state = compiled_step(state, fed[i], labels[i])
                 return state
 
         else:
 
             @partial(jax.jit, donate_argnums=0)
-            def loop(state, numbers, labels, n):
-                return ops.fori_loop(0, n, lambda i, state: step(state, numbers[i], labels[i]), state)
+            def loop(state, fed, labels, n):
+                return ops.fori_loop(0, n, lambda i, state: step(state, fed[i], labels[i]), state)
 
-        def steps(numbers, labels, n):
+        def steps(fed, labels, n):
             owners = model.trainable_variables, model.non_trainable_variables, model.optimizer.variables
             owners = *owners, model.metrics_variables
-            state = loop(tuple([variable.value for variable in group] for group in owners), numbers, labels, n)
+            state = loop(tuple([variable.value for variable in group] for group in owners), fed, labels, n)
             for group, values in zip(owners, state, strict=True):
                 for variable, value in zip(group, values, strict=True):
                     variable.assign(value)
 
-    def run(numbers, labels, n):
+    def run(fed, labels, n):
         model.reset_metrics()
-        steps(*(ops.convert_to_tensor(value, dtype="int32") for value in (numbers, labels, n)))
+        steps(*(ops.convert_to_tensor(value, dtype=value.dtype) for value in (fed, labels, np.int32(n))))
         return float(model.get_metrics_result()["loss"])
 
     return run
@@ -314,8 +325,7 @@ def embed(encoder, pixels: np.ndarray) -> np.ndarray:
 
 
 def _predictor(network: Callable, store: images.ImageStore, batch: int = 1000) -> Callable[[], np.ndarray]:
-    _crop_fits(store)
-    numbers = keras.Input((), dtype="int32")
-    model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(store(numbers))))
+    numbers, pixels = _entrance(store)
+    model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(pixels)))
     every = np.arange(store.images.shape[0], dtype="int32")
     return lambda: model.predict(every, batch_size=min(batch, len(every)), verbose=0)
