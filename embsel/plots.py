@@ -75,8 +75,11 @@ def as_maps(embeddings: np.ndarray) -> np.ndarray:
     return embeddings.astype("float32").reshape(count, height, n // height)
 
 
-def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True) -> Figure:
-    """Draw `lines`, name to `(x, y)`; fractions are shown in percent. Give labels with units.
+def curves(
+    lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True, mark: float | None = None
+) -> Figure:
+    """Draw `lines`, name to `(x, y)`; fractions are shown in percent; `mark` is the place of an upright line. Give
+    labels with units.
 
     A name that begins like one of `NAMES` gets the colour of that arm.
     """
@@ -85,6 +88,8 @@ def curves(lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, p
             up = np.asarray(up) * (100 if percent else 1)
             axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
         axes.set(xlabel=x, ylabel=y)
+        if mark is not None:
+            axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
         if len(lines) > 1:
             axes.legend()
     return figure
