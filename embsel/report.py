@@ -43,10 +43,10 @@ class Interval:
         half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n) if n > 1 else np.inf
         return cls(float(values.mean()), float(half), n)
 
-    def text(self, unit: str = " %", scale: float = 100.0, sign: bool = False) -> str:
+    def text(self, unit: str = " %", scale: float = 100.0, sign: bool = False, digits: int = 1) -> str:
         """Return e.g. ``57.1 ± 2.0 % (n = 3)``."""
-        spread = f" ± {scale * self.half:.1f}" if np.isfinite(self.half) else ""
-        return f"{scale * self.mean:{'+' if sign else ''}.1f}{spread}{unit} (n = {self.n})"
+        spread = f" ± {scale * self.half:.{digits}f}" if np.isfinite(self.half) else ""
+        return f"{scale * self.mean:{'+' if sign else ''}.{digits}f}{spread}{unit} (n = {self.n})"
 
     def verdict(self, better: str, worse: str, neither: str) -> str:
         """Return the word that the interval allows: `neither` unless all of it lies on one side of zero."""
