@@ -1,0 +1,392 @@
+"""The verdicts on the paper's claims: the rules at their edges, every claim in made-up worlds, the page."""
+
+import dataclasses
+import math
+import re
+
+import jupytext
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_prose import prose, typed_results
+from test_report import PLACE
+
+from embsel import claims, report, suites
+from embsel.claims import ELSEWHERE, LESS, MORE, NOT_RECORDED, difference, same
+from embsel.records import ALL, Autoencoder, Record
+from embsel.report import Interval
+
+AGREES, AGAINST, OPEN = "agrees", "contradicted", "not shown"
+SMALLER, LARGER, AT_MOST = "same direction, smaller", "same direction, larger", "not shown; if any, smaller"
+VERDICTS = {AGREES, AGAINST, OPEN, SMALLER, LARGER, AT_MOST, ELSEWHERE, NOT_RECORDED}
+EDGE = 1e-9
+
+# --- the rules ---
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "paper", "verdict"),
+    [
+        (0.05, 0.07, 0.063, AGREES),
+        (EDGE, 0.07, 0.063, AGREES),
+        (0.063, 0.07, 0.063, AGREES),
+        (0.05, 0.063, 0.063, AGREES),
+        (0.063 + EDGE, 0.07, 0.063, LARGER),
+        (0.05, 0.063 - EDGE, 0.063, SMALLER),
+        (0.0, 0.07, 0.063, OPEN),  # touches zero
+        (-0.01, 0.063, 0.063, OPEN),
+        (-0.01, 0.063 - EDGE, 0.063, AT_MOST),
+        (0.0, 0.0, 0.063, AT_MOST),
+        (-0.01, 0.0, 0.063, AT_MOST),
+        (-0.01, -EDGE, 0.063, AGAINST),
+        (-0.07, -0.05, 0.063, AGAINST),
+        (-math.inf, math.inf, 0.063, OPEN),  # one run
+        (math.nan, math.nan, 0.063, OPEN),
+        (EDGE, 0.01, MORE, AGREES),
+        (0.0, 0.01, MORE, OPEN),
+        (-0.01, 0.0, MORE, OPEN),
+        (-0.01, -EDGE, MORE, AGAINST),
+        (-math.inf, math.inf, MORE, OPEN),
+    ],
+)
+def test_a_difference_is_judged_by_zero_and_the_papers_number(low, high, paper, verdict):
+    assert difference(low, high, paper) == verdict
+    assert difference(-high, -low, -paper) == verdict
+
+
+def test_a_claim_of_less_is_judged_the_other_way_round():
+    assert [difference(-0.2, -0.1, LESS), difference(0.1, 0.2, LESS)] == [AGREES, AGAINST]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.1, 0.049, AGAINST), (0.01, 0.049, AGAINST), (-0.1, 0.05, OPEN), (0.01, 0.05, AGREES), (-0.1, -0.01, AGAINST)],
+)
+def test_a_difference_too_small_to_count_is_none(low, high, verdict):
+    assert difference(low, high, MORE, least=0.05) == verdict
+
+
+@given(st.lists(st.floats(-1, 1).map(lambda value: round(value, 4)), min_size=2, max_size=9))
+def test_a_direction_is_judged_as_every_verdict_of_the_book(values):
+    seen = Interval.of(values)
+    assert difference(seen.mean - seen.half, seen.mean + seen.half, MORE) == seen.verdict(AGREES, AGAINST, OPEN)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [
+        (-0.02, 0.02, AGREES),
+        (0.01, 0.02, AGREES),
+        (0.0, 0.0, AGREES),
+        (0.01, 0.02 + EDGE, OPEN),
+        (-0.02 - EDGE, 0.0, OPEN),
+        (-0.03, 0.03, OPEN),
+        (0.02, 0.03, OPEN),
+        (-0.03, -0.02, OPEN),
+        (0.02 + EDGE, 0.03, AGAINST),
+        (-0.03, -0.02 - EDGE, AGAINST),
+        (-math.inf, math.inf, OPEN),
+        (math.nan, math.nan, OPEN),
+    ],
+)
+def test_sameness_is_judged_by_its_margin(low, high, verdict):
+    assert same(low, high, 0.0, within=0.02) == verdict
+    assert same(low + 8, high + 8, 8.0, within=0.02 + 1e-12) == verdict  # any number of the paper's
+    assert same(low / 4, high / 4, 0.0, within=0.005) == verdict
+
+
+# --- the claims, in a world where the paper is right, and with one thing changed at a time ---
+
+NOISE = np.array([-0.004, 0.001, 0.003, -0.002, 0.002])  # one value a seed, zero on average
+RIGHT = {
+    "full": 0.833,
+    "alone": (0.639, 0.576),  # the filter and random
+    "late": (0.80, 0.77),
+    "early": (0.82, 0.82),
+    "scatter": 0.2,  # of the filter's runs, as a multiple of the others'
+    "race": (0.635, 0.104, 0.635),  # the subset first, all the data, the larger subset first
+    "pace": (20.0, 10.0),  # steps a second on the subset and on all the data
+    "loss": (1.0, 2.0),  # the subset first and all the data, at the switch
+    "test_loss": (1.0, 2.0),
+    "filtering": 0.1,  # seconds
+    "encoder": 0.1,
+    "distinct": 4320,
+}
+TRAINING = 60.0  # seconds of every run
+
+
+def a_run(sizes, seed, selector=ALL, accuracy=0.5, truth=RIGHT, curve=None, **changes):
+    if selector == ALL:
+        spec = suites.baseline(sizes, "0123456789ab", seed=seed)
+    else:
+        spec = suites.subset_run(sizes, "0123456789ab", selector, seed)
+    ledger = [{"stage": "selection", "seconds": truth["filtering"], "samples": 50_000}]
+    ledger.append({"stage": "training", "seconds": TRAINING, "samples": spec.steps * spec.batch})
+    metrics = {"test_accuracy": float(accuracy), "distinct": truth["distinct"], "class_counts": [432] * 10}
+    where = PLACE | {"profile": sizes.name}
+    return Record(dataclasses.replace(spec, **changes), metrics, ledger, where, curve or {})
+
+
+def a_curve(on_subset, on_all, loss, test_loss):
+    """50 and 100 steps on the subset, 50 on all the data; the losses are as they should be at 100 steps only."""
+    seconds = [50 / on_subset, 100 / on_subset, 100 / on_subset + 50 / on_all]
+    rows = {"loss": [9.0, loss, 9.0], "test_loss": [9.0, test_loss, 9.0]}
+    return {"step": [50, 100, 150], "seconds": seconds, "phase": [0, 0, 1], **rows}
+
+
+def a_world(profile="paper", seeds=range(5), **changes):
+    """Every record that a claim asks for; the same noise in no two arms, so that differences have a spread."""
+    truth, sizes, records = RIGHT | changes, suites.profile(profile), []
+    for seed in seeds:
+        noise = dict(enumerate(np.roll(NOISE, k)[seed] for k in range(5)))
+        encoder = suites.autoencoder(sizes, "0123456789ab", seed)
+        cost = [{"stage": "autoencoder", "seconds": truth["encoder"], "samples": encoder.steps * encoder.batch}]
+        records.append(Record(encoder, {"loss": 0.01}, cost, PLACE | {"profile": sizes.name}))
+        records.append(a_run(sizes, seed, ALL, truth["full"] + noise[0], truth))
+        records.append(a_run(sizes, seed, "top_activations_drop", 0.5, truth))
+        for split in (100, *sizes.splits):
+            chosen, drawn = truth["alone" if split == 100 else "late" if split >= 90 else "early"]
+            few = truth["scatter"] * noise[1]
+            records.append(a_run(sizes, seed, "top_activations", chosen + few, truth, split=split))
+            records.append(a_run(sizes, seed, "random_subset", drawn + noise[2], truth, split=split))
+        first, never, larger = truth["race"]
+        curve = a_curve(*truth["pace"], truth["loss"][0], truth["test_loss"][0])
+        flat = {"loss": [truth["loss"][1]] * 3, "test_loss": [truth["test_loss"][1]] * 3}
+        race = {"budget": 10.0, "truth": truth}
+        flat |= {"step": [50, 100, 150], "seconds": [5.0, 10.0, 15.0], "phase": [0, 0, 0]}
+        records.append(a_run(sizes, seed, ALL, never + noise[3], curve=flat, **race))
+        for name, keep, accuracy in (
+            ("top_activations", sizes.keep, first + noise[4]),
+            ("random_subset", sizes.keep, 0.3),
+            ("top_activations", 10 * sizes.keep, larger + noise[0]),
+        ):
+            records.append(a_run(sizes, seed, name, accuracy, curve=curve, split=50, keep=keep, **race))
+    return records
+
+
+def verdicts(records):
+    rows = claims.claims(records)
+    assert len({row.claim for row in rows}) == len(rows)
+    return {row.claim: row.verdict for row in rows}
+
+
+def test_where_the_paper_is_right_every_claim_agrees():
+    rows = claims.claims(a_world())
+    assert {row.claim: row.verdict for row in rows} == {row.claim: AGREES for row in rows}
+    assert len(rows) == len(suites.profile("paper").splits) + 11
+
+
+@pytest.mark.parametrize(
+    ("changes", "flipped"),
+    [
+        ({"full": 0.80}, {"All the data"}),
+        ({"full": 0.87}, {"All the data"}),
+        ({"alone": (0.576, 0.639)}, {"Subset alone"}),
+        ({"late": (0.77, 0.80)}, {"95/5", "90/10"}),
+        ({"early": (0.85, 0.82)}, {f"{p}/{100 - p}" for p in range(10, 90, 10)}),
+        ({"early": (0.79, 0.82)}, {f"{p}/{100 - p}" for p in range(10, 90, 10)}),
+        ({"scatter": 4.0}, {"The filter's runs scatter"}),
+        ({"race": (0.104, 0.635, 0.104)}, {"7 of 12 minutes"}),
+        ({"race": (0.635, 0.104, 0.7)}, {"86.40 %"}),
+        ({"race": (0.635, 0.104, 0.57)}, {"86.40 %"}),
+        ({"pace": (10.0, 10.0)}, {"Steps on a subset"}),
+        ({"pace": (9.0, 10.0)}, {"Steps on a subset"}),
+        ({"loss": (2.0, 1.0)}, {"On the subset, training loss"}),
+        ({"test_loss": (2.0, 1.0)}, {"On the subset, test loss"}),
+        ({"filtering": 0.02 * TRAINING}, {"Filtering"}),
+        ({"encoder": 0.02 * TRAINING}, {"The autoencoder's cost"}),
+        ({"distinct": 2600}, {"216 lists"}),
+    ],
+)
+def test_a_claim_falls_with_its_records_and_no_other_does(changes, flipped):
+    found = verdicts(a_world(**changes))
+    against = {claim for claim, verdict in found.items() if verdict == AGAINST}
+    assert {claim for claim in found if claim.startswith(tuple(flipped))} == against
+    assert len(against) == len(flipped)
+    assert {verdict for claim, verdict in found.items() if claim not in against} == {AGREES}
+
+
+@pytest.mark.parametrize(
+    ("changes", "claim", "verdict"),
+    [
+        ({"alone": (0.60, 0.576)}, "Subset alone", SMALLER),
+        ({"alone": (0.66, 0.576)}, "Subset alone", LARGER),
+        ({"alone": (0.577, 0.576)}, "Subset alone", AT_MOST),
+        ({"late": (0.77, 0.77)}, "90/10", OPEN),
+        ({"early": (0.84, 0.82)}, "50/50", OPEN),
+        ({"scatter": 1.0}, "The filter's runs", OPEN),
+        ({"race": (0.60, 0.5, 0.6)}, "7 of 12 minutes", SMALLER),
+        ({"distinct": 4300}, "216 lists", AGREES),  # less than two in a hundred
+    ],
+)
+def test_what_lies_between_is_said_as_such(changes, claim, verdict):
+    (found,) = [verdict for row, verdict in verdicts(a_world(**changes)).items() if row.startswith(claim)]
+    assert found == verdict
+
+
+def test_an_accuracy_by_itself_is_judged_at_the_papers_size_only():
+    found = verdicts(a_world("laptop"))
+    (alone,) = [claim for claim in found if claim.startswith("All the data")]
+    assert found.pop(alone) == ELSEWHERE
+    assert set(found.values()) == {AGREES}  # differences are judged at any size
+    assert [claim.split(":")[0] for claim in found if "/" in claim] == ["90/10", "50/50"]
+
+
+def test_a_row_says_what_the_records_say_and_of_how_many():
+    records = a_world()
+    rows = {row.claim.split(":")[0]: row for row in claims.claims(records)}
+    assert all(re.search(r"n = (5|10|\d\d and \d\d)\)$", row.here) for row in rows.values())
+    arms = report.comparison(records)
+    gap = report.paired(arms["top_activations"], arms["random_subset"])
+    assert rows["Subset alone"].here == gap.text(" points", sign=True)
+    assert {run.spec.selector for run in rows["Subset alone"].runs} == {"top_activations", "random_subset"}
+    assert {(run.spec.split, run.spec.budget) for run in rows["Subset alone"].runs} == {(100, None)}
+    assert rows["Steps on a subset take less time"].here.startswith("+100.0 ± 0.0 %")
+    assert rows["216 lists of 20 name 4,320 images"].here.startswith("100.0 ")
+    bill = rows["The autoencoder's cost may be left out"]
+    assert "4.0 by samples" in bill.here
+    assert "4.0 by samples" in bill.paper
+    assert len([run for run in bill.runs if isinstance(run.spec, Autoencoder)]) == 5
+
+
+def test_both_losses_are_read_at_the_switch_on_the_same_clock():
+    records = a_world(loss=(1.5, 2.0), test_loss=(1.5, 2.0), pace=(25.0, 10.0))
+    for record in records:
+        if record.curve and set(record.curve["phase"]) == {0}:  # all the data: at the switch, after four seconds,
+            record.curve.update(seconds=[3.0, 5.0, 15.0], loss=[3.0, 2.0, 0.1], test_loss=[1.0, 1.2, 9.0])
+    rows = {row.claim: row for row in claims.claims(records)}
+    training, test = (rows[f"On the subset, {loss} loss falls faster"] for loss in ("training", "test"))
+    assert training.here.startswith("-40.0 ± 0.0 %")  # it had 2.5
+    assert test.here.startswith("+36.4 ± 0.0 %")  # and 1.1
+    assert (training.verdict, test.verdict) == (AGREES, AGAINST)
+
+
+def test_only_a_run_that_left_its_subset_has_two_paces():
+    records = a_world()
+    for record in records:
+        if record.curve and record.spec.seed > 1:
+            record.curve["phase"] = [0, 0, 0]
+    rows = {row.claim: row for row in claims.claims(records)}
+    assert rows["Steps on a subset take less time"].here.endswith("(n = 4)")  # two arms of two seeds
+    for record in records:
+        if record.curve:
+            record.curve["phase"] = [0, 0, 0]
+    assert verdicts(records)["Steps on a subset take less time"] == NOT_RECORDED
+
+
+# --- what is missing ---
+
+NEEDS = {  # a part of the records, and the claims that rest on it
+    "all the data": (lambda r: is_run(r, ALL) and r.spec.budget is None, {"All the data", "The autoencoder's cost"}),
+    "the autoencoders": (lambda r: isinstance(r.spec, Autoencoder), {"The autoencoder's cost"}),
+    "the plain union": (lambda r: is_run(r, "top_activations_drop"), {"216 lists"}),
+    "random, alone": (lambda r: is_run(r, "random_subset", None, 100), {"Subset alone"}),
+    "the filter, alone": (lambda r: is_run(r, "top_activations", None, 100), {"Subset alone", "Filtering"}),
+    "the filter at 90/10": (lambda r: is_run(r, "top_activations", None, 90), {"90/10"}),
+    "the race": (
+        lambda r: getattr(r.spec, "budget", None) is not None,
+        {"7 of 12 minutes", "Steps on a subset", "On the subset, training", "On the subset, test", "86.40 %"},
+    ),
+    "the larger subset": (lambda r: is_run(r, "top_activations") and r.spec.keep == 43_200, {"86.40 %"}),
+}
+
+
+def is_run(record, selector, *rest):
+    spec = record.spec
+    if getattr(spec, "selector", None) != selector:
+        return False
+    return not rest or (spec.budget, spec.split) == rest
+
+
+@pytest.mark.parametrize("part", NEEDS)
+def test_a_claim_without_its_records_is_not_judged(part):
+    belongs, concerned = NEEDS[part]
+    records = a_world()
+    kept = [record for record in records if not belongs(record)]
+    assert len(kept) < len(records)
+    rows = claims.claims(kept)
+    assert [row.claim for row in rows] == list(verdicts(records))
+    silent = {row.claim for row in rows if row.verdict == NOT_RECORDED}
+    assert silent == {row.claim for row in rows if row.claim.startswith(tuple(concerned))}
+    assert len(silent) == len(concerned)
+    assert {(row.here, row.runs) for row in rows if row.claim in silent} == {("–", ())}
+    assert {row.verdict for row in rows if row.claim not in silent} == {AGREES}
+
+
+def test_of_nothing_nothing_is_judged():
+    assert set(verdicts([]).values()) == {NOT_RECORDED}
+
+
+def test_one_seed_judges_nothing():
+    found = verdicts(a_world(seeds=[3]))
+    del found["Steps on a subset take less time"]  # two runs of a seed
+    assert set(found.values()) == {OPEN, NOT_RECORDED}  # one run has no variance
+
+
+def test_runs_that_differ_in_anything_else_are_left_out():
+    records = a_world()
+    others = [
+        dataclasses.replace(record, spec=dataclasses.replace(record.spec, **change), metrics={"test_accuracy": 0.01})
+        for record in records
+        if not isinstance(record.spec, Autoencoder) and record.spec.budget is None
+        for change in ({"validation": True}, {"augment": False}, {"averaging": 0.0})
+    ]
+    assert claims.claims([*others, *records]) == claims.claims(records)
+
+
+# --- the committed records, and the page ---
+
+
+def test_the_committed_records_are_judged():
+    records = report.recorded()
+    rows = claims.claims(iter(records))
+    assert {row.verdict for row in rows} <= VERDICTS
+    runs = [run for row in rows for run in row.runs]
+    assert runs
+    assert all(run in records for run in runs)
+    for row in rows:
+        assert (row.verdict == NOT_RECORDED) == (not row.runs) == ("n = " not in row.here), row.claim
+        assert len(row.claim) <= 42, "a claim must leave room for the other columns"
+        assert len(row.here) <= 64, row.here
+
+
+@pytest.fixture(scope="module")
+def page(root):
+    return jupytext.reads((root / "book" / "paper.md").read_text("utf-8"), fmt="md:myst")
+
+
+def section(page, title):
+    """The words and the code from a heading on to the next."""
+    text = "".join(("\x00{}\x00" if cell.cell_type == "code" else "\n{}\n").format(cell.source) for cell in page.cells)
+    (found,) = [piece for piece in re.split(r"(?m)^## ", text) if piece.startswith(f"{title}\n")]
+    return "".join(found.split("\x00")[::2]), "\n".join(found.split("\x00")[1::2])
+
+
+def test_the_page_shows_the_verdicts_and_their_rules_from_code(page):
+    _, code = section(page, "Claim by claim")
+    for wanted in (
+        "claims.claims(report.recorded())",
+        "report.caption(",
+        "notebook.source(claims.difference, claims.same)",
+    ):
+        assert wanted in code, wanted
+
+
+def test_the_page_types_neither_a_verdict_nor_a_result(page):
+    words, code = section(page, "Claim by claim")
+    assert len(prose(words)) > 4
+    assert typed_results(words) == []
+    spoken = rf"\b({'|'.join(map(re.escape, sorted(VERDICTS)))})\b"
+    assert re.findall(spoken, f"{words}\n{code}", re.IGNORECASE) == []
+    cells = [line for cell in page.cells if cell.cell_type == "markdown" for line in cell.source.splitlines()]
+    assert [line for line in cells if line.rstrip("| ").split("|")[-1].strip() in VERDICTS] == []
+
+
+def test_the_papers_words_in_the_table_stand_on_its_page(page):
+    text = " ".join(cell.source for cell in page.cells if cell.cell_type == "markdown")
+    for row in claims.claims([]):
+        for quoted in re.findall(r"“(.+?)”", row.paper):
+            assert quoted in " ".join(text.split()), quoted
+        for number in re.findall(r"(?<!= \+)\b\d+[.,]\d+", f"{row.claim} {row.paper}"):
+            assert number in text, number
