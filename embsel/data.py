@@ -46,10 +46,9 @@ class Dataset:
     """Images and labels in two splits, checked and read-only.
 
     `train_images`, `test_images`: uint8 (N, H, W, C), C 1 or 3, one H, W, C for both. `train_labels`, `test_labels`:
-    int64 (N,), positions in `class_names`. `originals`: int64 (N,) or None (known for `shapes` only), for each training
-    image the index of the one that it is a near-copy of, its own if it is no copy. `fingerprint`: 12 hexadecimal digits
-    that name the pixels and labels, in their order, whatever file they came from. Raises `InputError` for anything
-    else, and for a class without a training image.
+    int64 (N,), positions in `class_names`. `fingerprint`: 12 hexadecimal digits that name the pixels and labels, in
+    their order, whatever file they came from. Raises `InputError` for anything else, and for a class without a training
+    image.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
-    originals: np.ndarray | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,10 +78,6 @@ class Dataset:
         require(shape == found, f"test_images: expected images of {shape}, as for training, found {found}.")
         empty = [names[label] for label in np.setdiff1d(range(len(names)), arrays["train_labels"])]
         require(not empty, f"train_labels: expected an image of every class, found none of {', '.join(empty)}.")
-        if self.originals is not None:
-            count = len(arrays["train_labels"])
-            arrays["originals"] = of = _labels("originals", self.originals, count, count)
-            require((of[of] == of).all(), "originals: expected the indices of originals, found a copy of a copy.")
         for array in arrays.values():
             array.flags.writeable = False
         vars(self).update(arrays, class_names=names, fingerprint=digest.hexdigest()[:12])
@@ -139,23 +133,16 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     return replace(dataset, name=known) if known else dataset
 
 
-def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, redundancy: float = 0.0, seed: int = 0) -> Dataset:
+def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0) -> Dataset:
     """Return ten classes of drawn RGB shapes, of any turn and colour, on texture, with clutter and noise.
 
     `train`, `test`: numbers of images, equally many of each class (to within one), at least 10; `size`: height and
-    width in pixels, at least 8. `redundancy` in [0, 1): this share of the training images are near-copies (shifted by
-    up to two pixels, brighter or darker, a little noise) of the others; a few originals get most of the copies, and
-    `Dataset.originals` tells which. The same arguments give the same pixels on every machine. Raises `InputError` for
+    width in pixels, at least 8. The same arguments give the same pixels on every machine. Raises `InputError` for
     arguments out of range. Not in the paper: made so that every chapter runs without a download.
     """
-    classes = len(SHAPES)
-    train, test = whole("train", train, classes), whole("test", test, classes)
-    size, seed = whole("size", size, 8), whole("seed", seed, 0)
-    share("redundancy", redundancy, or_zero=True)
-    copies = int(train * redundancy)
-    require(train - copies >= classes, f"redundancy: expected at least {classes} originals, one of each class; "
-                                       f"{redundancy} of {train} images leaves {train - copies}.")
-    return Dataset("shapes", **drawn_arrays(train, test, size, copies, seed), class_names=tuple(SHAPES))
+    train, test = whole("train", train, len(SHAPES)), whole("test", test, len(SHAPES))
+    arrays = drawn_arrays(train, test, whole("size", size, 8), whole("seed", seed, 0))
+    return Dataset("shapes", **arrays, class_names=tuple(SHAPES))
 
 
 def _download(source: str) -> dict:
@@ -192,15 +179,9 @@ def hold_out(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> Datas
     """Return a validation split: tests on `fraction` of each class of the training set, trains on the rest.
 
     The real test set is not in it, on purpose. Whatever is chosen by looking at a score (a learning rate, a selector, a
-    policy) is chosen here; a score on the test split is then still news. Where `originals` are known and an original is
-    held out, the first of its copies that stays stands in for it. Raises `InputError` for a `fraction` outside (0, 1)
-    or a training set with nothing to hold out.
+    policy) is chosen here; a score on the test split is then still news. Raises `InputError` for a `fraction` outside
+    (0, 1) or a training set with nothing to hold out.
     """
-    stays, originals = training_rows(dataset, fraction, seed=seed), dataset.originals
-    if originals is not None:
-        place = np.where(stays, np.cumsum(stays) - 1, -1)[originals[stays]]
-        _, first, group = np.unique(originals[stays], return_index=True, return_inverse=True)
-        originals = np.where(place < 0, first[group], place)
-    images, labels = dataset.train_images, dataset.train_labels
-    return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays],
-                   labels[~stays], dataset.class_names, originals)
+    stays, images, labels = training_rows(dataset, fraction, seed=seed), dataset.train_images, dataset.train_labels
+    return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays], labels[~stays],
+                   dataset.class_names)
