@@ -1,31 +1,28 @@
 """The command line: `python -m embsel record …` and `python -m embsel status`."""
 
 import argparse
+import math
 import os
 import sys
 import time
 from pathlib import Path
 
 from embsel import data, records, report, suites
-from embsel.errors import InputError
+from embsel.errors import InputError, unknown
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 bad input, 2 stopped in time with runs still missing."""
-    parser = argparse.ArgumentParser(
-        prog="python -m embsel", description="Record the book's runs, and list what is recorded."
-    )
+    parser = argparse.ArgumentParser("python -m embsel", description="Record the book's runs, and list what is there.")
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="execute the runs of a suite that are not recorded yet")
+    status = commands.add_parser("status", help="list what is recorded, and what is missing of each suite")
+    for command in (record, status):
+        command.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
     record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(suites.SUITES)}")
     record.add_argument("--profile", help="tiny, laptop or paper (default: $EMBSEL_PROFILE, or tiny)")
-    record.add_argument(
-        "--data", help="a dataset name, an image folder or an .npz (default: $EMBSEL_DATA, or the profile's)"
-    )
-    record.add_argument("--seconds", type=float, help="start no run that would end after so many seconds")
-    record.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
-    status = commands.add_parser("status", help="list what is recorded, and what is missing of each suite")
-    status.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
+    record.add_argument("--data", help="a dataset name, image folder or .npz (default: $EMBSEL_DATA, or the profile's)")
+    record.add_argument("--seconds", type=float, default=math.inf, help="start no run that would end after so many")
     options = parser.parse_args(arguments)
     try:
         return _record(options) if options.command == "record" else _status(options)
@@ -36,20 +33,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _record(options) -> int:
     sizes = suites.profile(options.profile)
-    if options.suite not in suites.SUITES:
-        suites.suite(options.suite, sizes, None)  # says which names there are, before anything is loaded
+    if options.suite not in suites.SUITES:  # said before anything is loaded
+        raise unknown("suite", options.suite, suites.SUITES)
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
-    print(dataset, flush=True)
+    print(dataset)
     store = records.Store(options.out)
     from embsel import experiments  # imports Keras: only where something is trained
 
     asked, left = None, options.seconds
     while asked != (specs := suites.suite(options.suite, sizes, dataset, store.records().values())):
         start = time.perf_counter()
-        missing = experiments.record(
-            specs, dataset, store, sizes.name, seconds=left, say=lambda line: print(line, flush=True)
-        )
-        asked, left = specs, None if left is None else left - (time.perf_counter() - start)
+        missing = experiments.record(specs, dataset, store, sizes.name, seconds=left)
+        asked, left = specs, left - (time.perf_counter() - start)
     if not missing:
         print(f"The suite {options.suite!r} is recorded: {len(specs)} runs in {options.out}.")
     return 2 if missing else 0
@@ -69,4 +64,5 @@ def _status(options) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # so that a log file grows with every run
     sys.exit(main())

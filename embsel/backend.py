@@ -3,20 +3,21 @@
 import contextlib
 import os
 import platform
+import re
 from pathlib import Path
 
 
 @contextlib.contextmanager
 def _silence():
     """Send file descriptor 2 to the null device: TensorFlow writes to it before any log level is read."""
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
+    saved = os.dup(2)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(null)
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -31,10 +32,8 @@ try:
             tensorflow.get_logger().setLevel("ERROR")  # else it advises on retracing whenever a second model predicts
             tensorflow.config.list_physical_devices()  # the first look at the devices writes log lines too
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"Keras needs a backend, and {error.name!r} is not installed: install tensorflow, or install jax and "
-        "set the environment variable KERAS_BACKEND=jax."
-    ) from error
+    raise ModuleNotFoundError(f"Keras needs a backend, and {error.name!r} is not installed: install tensorflow, or "
+                              "install jax and set the environment variable KERAS_BACKEND=jax.") from error
 if BACKEND not in ("tensorflow", "jax"):
     raise ImportError(f"KERAS_BACKEND={BACKEND} is not supported here: use tensorflow or jax.")
 
@@ -51,12 +50,7 @@ def hardware() -> str:
     if devices:
         return devices[0] if len(devices) == 1 else f"{len(devices)} x {devices[0]}"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()} ({cores} cores)"
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine() or "unknown processor"
+    cpuinfo = Path("/proc/cpuinfo")  # where there is none, Python may know no more than the architecture
+    named = re.search(r"^model name\s*:(.+)", cpuinfo.read_text() if cpuinfo.exists() else "", re.MULTILINE)
+    processor = named[1] if named else platform.processor() or platform.machine()
+    return f"{' '.join(processor.split())} ({cores} cores)"

@@ -32,24 +32,13 @@ _KERAS = {  # name for `load`: (name to show, class names in the order of the la
 _KNOWN_CONTENTS = {"e241af4f9084": "CIFAR-10 (JPEG copy)"}
 
 
-def _labels(key: str, value: object, length: int, end: int) -> np.ndarray:
-    value = np.asarray(value)
-    require(value.dtype.kind in "iu", f"{key}: expected integers, found {value.dtype}.")
-    require(value.shape == (length,), f"{key}: expected shape ({length},), one for each image, found {value.shape}.")
-    low, high = value.min(), value.max()
-    require(low >= 0 and high < end, f"{key}: expected values from 0 to {end - 1}, found {low} to {high}.")
-    return value.astype(np.int64)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images and labels in two splits, checked and read-only.
 
     `train_images`, `test_images`: uint8 (N, H, W, C), C 1 or 3, one H, W, C for both. `train_labels`, `test_labels`:
-    int64 (N,), positions in `class_names`. `originals`: int64 (N,) or None (known for `shapes` only), for each training
-    image the index of the one that it is a near-copy of, its own if it is no copy. `fingerprint`: 12 hexadecimal digits
-    that name the pixels and labels, in their order, whatever file they came from. Raises `InputError` for anything
-    else, and for a class without a training image.
+    int64 (N,), positions in `class_names`. `fingerprint`: 12 hexadecimal digits that name the pixels and labels, in
+    their order, whatever file they came from. Raises `InputError` for anything else, and a class without images.
     """
 
     name: str
@@ -58,11 +47,10 @@ class Dataset:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
-    originals: np.ndarray | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        names, arrays, digest = tuple(map(str, self.class_names)), {}, hashlib.sha256()
+        names, digest = tuple(map(str, self.class_names)), hashlib.sha256()
         require(len(set(names)) == len(names) > 0, f"class_names: expected distinct names, found {names}.")
         for key in ARRAYS:
             array = np.asarray(getattr(self, key)).view()  # a view: the caller's own array stays writable
@@ -72,33 +60,29 @@ class Dataset:
                               f"found {array.dtype} of shape {array.shape}.")
                 count = len(array)
             else:
-                array = _labels(key, array, count, len(names))
+                require(array.dtype.kind in "iu", f"{key}: expected integers, found {array.dtype}.")
+                require(array.shape == (count,), f"{key}: expected shape ({count},), as images, found {array.shape}.")
+                low, high, last = array.min(), array.max(), len(names) - 1
+                require(low >= 0 and high <= last, f"{key}: expected values from 0 to {last}, found {low} to {high}.")
+                array = array.astype(np.int64)
             digest.update(f"{key} {array.shape} ".encode())
             digest.update(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
-            arrays[key] = array
-        shape, found = (arrays[key].shape[1:] for key in ("train_images", "test_images"))
-        require(shape == found, f"test_images: expected images of {shape}, as for training, found {found}.")
-        empty = [names[label] for label in np.setdiff1d(range(len(names)), arrays["train_labels"])]
-        require(not empty, f"train_labels: expected an image of every class, found none of {', '.join(empty)}.")
-        if self.originals is not None:
-            count = len(arrays["train_labels"])
-            arrays["originals"] = of = _labels("originals", self.originals, count, count)
-            require((of[of] == of).all(), "originals: expected the indices of originals, found a copy of a copy.")
-        for array in arrays.values():
             array.flags.writeable = False
-        vars(self).update(arrays, class_names=names, fingerprint=digest.hexdigest()[:12])
+            vars(self)[key] = array
+        shape, found = self.train_images.shape[1:], self.test_images.shape[1:]
+        require(shape == found, f"test_images: expected images of {shape}, as for training, found {found}.")
+        empty = [names[label] for label in np.setdiff1d(range(len(names)), self.train_labels)]
+        require(not empty, f"train_labels: expected an image of every class, found none of {', '.join(empty)}.")
+        fingerprint = digest.hexdigest()[:12]
+        vars(self).update(name=_KNOWN_CONTENTS.get(fingerprint, self.name), class_names=names, fingerprint=fingerprint)
 
-    def describe(self) -> str:
-        """Return one sentence: name, sizes, classes, fingerprint."""
+    def __repr__(self) -> str:
         return (f"{self.name}: {len(self.train_labels):,} training and {len(self.test_labels):,} test images of "
                 f"{'×'.join(map(str, self.train_images.shape[1:]))}, {len(self.class_names)} classes, "
                 f"fingerprint {self.fingerprint}")
 
-    __str__ = __repr__ = describe
 
-
-def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size: int | None = None,
-         cache: str | os.PathLike | None = None) -> Dataset:
+def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size: int | None = None) -> Dataset:
     """Return the `Dataset` that `source` names.
 
     `source`: "shapes"; "cifar10", "cifar100", "mnist" or "fashion_mnist" (Keras downloads it at first use); an `.npz`
@@ -107,9 +91,9 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     `test_fraction` of each class becomes the test split, always the same. A name wins over a path: write `./mnist`.
 
     Folder images become RGB (without transparency, the first frame of an animation) and must share one size, unless
-    `image_size` is given: then images of any source become that square, in pixels. Decoded folders are kept in `cache`
-    (else `EMBSEL_CACHE`, else `~/.cache/embsel`), under a key made from every file's path and bytes; it may be deleted
-    at any time. Raises `InputError` for what cannot be used.
+    `image_size` is given: then images of any source become that square, in pixels. Decoded folders are kept in the
+    folder that the environment variable EMBSEL_CACHE names, else in `~/.cache/embsel`, which may be deleted at any
+    time. Raises `InputError` for what cannot be used.
     """
     require(isinstance(source, (str, os.PathLike)) and source != "",
             f"source: expected a dataset's name, or the path of a folder or an .npz file, found {source!r}.")
@@ -121,8 +105,7 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     if source in _KERAS:
         name, arrays = _KERAS[source][0], _download(source)
     elif os.path.isdir(path):
-        cache = Path(os.path.expanduser(cache or os.environ.get("EMBSEL_CACHE") or "~/.cache/embsel"))
-        name, arrays = path.resolve().name, read_folder(path.resolve(), test_fraction, size, cache)
+        name, arrays = path.resolve().name, read_folder(path.resolve(), test_fraction, size)
     elif os.path.exists(path):
         name, arrays = path.stem, read_npz(path)
     else:
@@ -135,27 +118,19 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     dataset = Dataset(name, **arrays)
     if size and dataset.train_images.shape[1:3] != (size, size):
         dataset = replace(dataset, **{key: _resized(arrays[key], size) for key in ("train_images", "test_images")})
-    known = _KNOWN_CONTENTS.get(dataset.fingerprint)
-    return replace(dataset, name=known) if known else dataset
+    return dataset
 
 
-def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, redundancy: float = 0.0, seed: int = 0) -> Dataset:
+def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0) -> Dataset:
     """Return ten classes of drawn RGB shapes, of any turn and colour, on texture, with clutter and noise.
 
     `train`, `test`: numbers of images, equally many of each class (to within one), at least 10; `size`: height and
-    width in pixels, at least 8. `redundancy` in [0, 1): this share of the training images are near-copies (shifted by
-    up to two pixels, brighter or darker, a little noise) of the others; a few originals get most of the copies, and
-    `Dataset.originals` tells which. The same arguments give the same pixels on every machine. Raises `InputError` for
+    width in pixels, at least 8. The same arguments give the same pixels on every machine. Raises `InputError` for
     arguments out of range. Not in the paper: made so that every chapter runs without a download.
     """
-    classes = len(SHAPES)
-    train, test = whole("train", train, classes), whole("test", test, classes)
-    size, seed = whole("size", size, 8), whole("seed", seed, 0)
-    share("redundancy", redundancy, or_zero=True)
-    copies = int(train * redundancy)
-    require(train - copies >= classes, f"redundancy: expected at least {classes} originals, one of each class; "
-                                       f"{redundancy} of {train} images leaves {train - copies}.")
-    return Dataset("shapes", **drawn_arrays(train, test, size, copies, seed), class_names=tuple(SHAPES))
+    train, test = whole("train", train, len(SHAPES)), whole("test", test, len(SHAPES))
+    arrays = drawn_arrays(train, test, whole("size", size, 8), whole("seed", seed, 0))
+    return Dataset("shapes", **arrays, class_names=tuple(SHAPES))
 
 
 def _download(source: str) -> dict:
@@ -178,10 +153,7 @@ def _resized(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def training_rows(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> np.ndarray:
-    """Return the mask, bool (N,), of the training images that `hold_out`, with the same arguments, trains on.
-
-    With it, what belongs to the images (their embeddings) can be cut down to the same rows. Raises as `hold_out` does.
-    """
+    """Return the mask, bool (N,), of the training images, and so of their embeddings, that `hold_out` trains on."""
     share("fraction", fraction)
     held = stratified(dataset.train_labels, fraction, whole("seed", seed, 0))
     require(held.any(), f"{dataset.name}: expected a class of two training images or more, found none.")
@@ -191,16 +163,9 @@ def training_rows(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> 
 def hold_out(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> Dataset:
     """Return a validation split: tests on `fraction` of each class of the training set, trains on the rest.
 
-    The real test set is not in it, on purpose. Whatever is chosen by looking at a score (a learning rate, a selector, a
-    policy) is chosen here; a score on the test split is then still news. Where `originals` are known and an original is
-    held out, the first of its copies that stays stands in for it. Raises `InputError` for a `fraction` outside (0, 1)
-    or a training set with nothing to hold out.
+    Whatever is chosen by looking at a score (a learning rate, a selector) is chosen here, where the real test set is
+    not: a score on that is then still news. Raises `InputError` for a `fraction` outside (0, 1) or nothing to hold out.
     """
-    stays, originals = training_rows(dataset, fraction, seed=seed), dataset.originals
-    if originals is not None:
-        place = np.where(stays, np.cumsum(stays) - 1, -1)[originals[stays]]
-        _, first, group = np.unique(originals[stays], return_index=True, return_inverse=True)
-        originals = np.where(place < 0, first[group], place)
-    images, labels = dataset.train_images, dataset.train_labels
-    return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays],
-                   labels[~stays], dataset.class_names, originals)
+    stays, images, labels = training_rows(dataset, fraction, seed=seed), dataset.train_images, dataset.train_labels
+    return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays], labels[~stays],
+                   dataset.class_names)

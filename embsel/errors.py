@@ -30,7 +30,7 @@ def whole(key: str, value: object, least: int) -> int:
     return int(value)
 
 
-def share(key: str, value: object, or_zero: bool = False) -> None:
-    """Raise `InputError` unless `value`, the argument named `key`, is a number between 0 and 1, or perhaps 0."""
-    good = isinstance(value, (int, float)) and (0 < value < 1 or (or_zero and value == 0))
-    require(good, f"{key}: expected a number {'from 0 to below 1' if or_zero else 'between 0 and 1'}, found {value!r}.")
+def share(key: str, value: object) -> None:
+    """Raise `InputError` unless `value`, the argument named `key`, is a number between 0 and 1."""
+    good = isinstance(value, (int, float)) and 0 < value < 1
+    require(good, f"{key}: expected a number between 0 and 1, found {value!r}.")

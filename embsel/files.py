@@ -1,5 +1,6 @@
 """Readers of an `.npz` file and of a folder of images, as plain arrays; `embsel.data.load` calls and checks them."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -15,126 +16,106 @@ from tqdm import tqdm
 from embsel.errors import InputError, require
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
-_KERAS_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no other decoder is tried
 _SUFFIXES = [".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
 
 
 def read_npz(path: Path) -> dict:
     """Return the arrays of an `.npz` file, and its class names or else numbers; pickles inside are never loaded."""
-    require(path.is_file() and zipfile.is_zipfile(path),
-            f"{path}: expected a folder of images or an .npz file, found something else.")
+    require(zipfile.is_zipfile(path), f"{path}: expected a folder of images or an .npz file, found something else.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            found = {key: file[key] for key in (*ARRAYS, *_KERAS_ARRAYS, "class_names") if key in file.files}
-            listed = ", ".join(file.files) or "none"
+            wanted = {key: _KERAS_NAMES.get(key, key) for key in file.files}
+            arrays = {name: file[key] for key, name in wanted.items() if name in (*ARRAYS, "class_names")}
     except Exception as error:  # zipfile, zlib and NumPy each have their own
-        if "allow_pickle" in str(error):
-            error = "it holds Python objects (pickles), which are never loaded: save plain arrays"
         raise InputError(f"{path} cannot be read: {error}.") from None
-    keys = _KERAS_ARRAYS if set(_KERAS_ARRAYS) <= set(found) else ARRAYS
-    missing = ", ".join(key for key in keys if key not in found)
-    require(not missing, f"{path}: expected the arrays {', '.join(ARRAYS)}; missing {missing}; found {listed}.")
-    arrays = {name: found[key] for name, key in zip(ARRAYS, keys, strict=True)}
-    numbers = range(np.unique(arrays["train_labels"]).size or 1)  # every class has an image
-    return arrays | {"class_names": np.ravel(found.get("class_names", numbers)).astype(str)}
+    missing, found = ", ".join(key for key in ARRAYS if key not in arrays), ", ".join(wanted) or "none"
+    require(not missing, f"{path}: expected the arrays {', '.join(ARRAYS)}; missing {missing}; found {found}.")
+    numbers = range(np.unique(arrays["train_labels"]).size)  # every class has an image
+    return arrays | {"class_names": np.ravel(arrays.get("class_names", numbers)).astype(str)}
 
 
-def read_folder(root: Path, test_fraction: float, size: int | None, cache: Path) -> dict:
-    """Return the arrays of a folder of images, decoded or from `cache`."""
-    names, files = _scan(root, test_fraction)
-    key = hashlib.sha256(f"1 {PIL.__version__} {size} {names}".encode())
-    for split, label, path in tqdm(files, "Reading", unit=" files", disable=len(files) < 2000):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-        head = f"\0{split}\0{label}\0{path.relative_to(root).as_posix()}\0{len(data)}\0"
-        key.update(head.encode(errors="surrogatepass") + data)
-    entry = cache / f"{key.hexdigest()[:32]}.npz"
-    if os.path.exists(entry):
-        try:
-            return read_npz(entry)
-        except InputError:
-            warnings.warn(f"The cache file {entry} is damaged; it is made again.", stacklevel=3)
-    arrays = _decode_all(files, size) | {"class_names": names}
+def read_folder(root: Path, test_fraction: float, size: int | None) -> dict:
+    """Return the arrays of a folder of images, decoded or, if every file is as it was, from the cache."""
+    train, test = _scan(root, test_fraction)
+    files, names = train + test, list(dict.fromkeys(path.parent.name for path in train))
+    extra = ", ".join(sorted({path.parent.name for path in test} - set(names)))
+    require(not extra, f"{root / 'test'}: expected the classes of the train folder, found also {extra}.")
+    cache = Path(os.path.expanduser(os.environ.get("EMBSEL_CACHE") or "~/.cache/embsel"))
+    entry = cache / f"{_digest(files, root, f'2 {PIL.__version__} {size} {len(train)}')}.npz"
+    with contextlib.suppress(InputError):  # it is not there, or damaged: then it is made again
+        return read_npz(entry)
+    images, labels = _decode_all(files, size), np.array([names.index(path.parent.name) for path in files])
+    arrays = {"train_images": images[:len(train)], "train_labels": labels[:len(train)],
+              "test_images": images[len(train):], "test_labels": labels[len(train):], "class_names": names}
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:  # then moved: another process sees all of it or nothing
-            with open(f"{folder}/new", "wb") as file:
-                np.savez(file, **arrays)
-            os.replace(file.name, entry)
+            np.savez(f"{folder}/new.npz", **arrays)
+            os.replace(f"{folder}/new.npz", entry)
     except OSError as error:
         warnings.warn(f"The decoded images could not be kept in {cache} ({error}); they are decoded again "
                       "next time. Set EMBSEL_CACHE to a folder that can be written.", stacklevel=3)
     return arrays
 
 
-def _scan(root: Path, test_fraction: float) -> tuple[tuple[str, ...], list[tuple[str, int, Path]]]:
-    """Return the class names, and (split, label, file) for each image: by split, class and file name."""
-    halves = {path.name: path for path in _visible(root, root) if path.name in ("train", "test") and path.is_dir()}
+def _scan(root: Path, test_fraction: float) -> tuple[list[Path], list[Path]]:
+    """Return the files of the training and of the test images, each by class and file name."""
+    halves = [root / name for name in ("train", "test") if (root / name).is_dir()]
     if halves:
-        require(len(halves) == 2, f"{root}: expected both 'train' and 'test' folders, found only {set(halves)}.")
-        train, test = _images(halves["train"], root), _images(halves["test"], root)
-    else:
-        images = _images(root, root)
-        held = stratified(np.array([file.parent.name for file in images]), test_fraction, seed=0)
-        require(held.any(), f"{root}: expected a class of two images or more, to split, found none.")
-        train, test = ([images[i] for i in np.flatnonzero(mask)] for mask in (~held, held))
-    names = tuple(dict.fromkeys(file.parent.name for file in train))
-    extra = ", ".join(sorted({file.parent.name for file in test} - set(names)))
-    require(not extra, f"{root / 'test'}: expected the classes of the train folder, found also {extra}.")
-    return names, [(split, names.index(file.parent.name), file)
-                   for split, part in (("train", train), ("test", test)) for file in part]
+        require(len(halves) == 2, f"{root}: expected both 'train' and 'test' folders, found only {halves[0].name!r}.")
+        return _images(halves[0]), _images(halves[1])
+    images = _images(root)
+    held = stratified(np.array([path.parent.name for path in images]), test_fraction, seed=0)
+    require(held.any(), f"{root}: expected a class of two images or more, to split, found none.")
+    return [images[i] for i in np.flatnonzero(~held)], [images[i] for i in np.flatnonzero(held)]
 
 
-def _images(folder: Path, root: Path) -> list[Path]:
-    """Return the images in the class folders of `folder`, by class and file name."""
-    images, classes = [], [path for path in _visible(folder, root) if path.is_dir()]
+def _images(folder: Path) -> list[Path]:
+    """Return the images in the class folders of `folder`; what is hidden, and files of other kinds, are passed over."""
+    images, classes = [], sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     require(classes, f"{folder}: expected a folder of images for each class, found no folder.")
     for path in classes:
-        files = [file for file in _visible(path, root) if file.suffix.lower() in _SUFFIXES and file.is_file()]
+        files = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in _SUFFIXES)
         require(files, f"{path}: expected images ({' '.join(_SUFFIXES)}) directly in it, found none.")
         images += files
     return images
 
 
-def _visible(folder: Path, root: Path) -> list[Path]:
-    """Return what is in `folder`, sorted, without hidden files; refuse a link that leads out of `root`."""
-    paths = sorted((path for path in folder.iterdir() if path.name[0] != "."), key=lambda path: path.name)
-    for path in paths:
-        require(not path.is_symlink() or path.resolve().is_relative_to(root),
-                f"{path}: expected a file or folder inside {root}, found a link that leads out of it.")
-    return paths
+def _digest(files: list[Path], root: Path, settings: str) -> str:
+    """Return a name for the contents of all `files`; refuse one that cannot be read, or is a link out of `root`."""
+    digest = hashlib.sha256(settings.encode())
+    for path in tqdm(files, "Reading", unit=" files", disable=len(files) < 2000):
+        require(path.resolve().is_relative_to(root), f"{path}: expected a file in {root}, found a link that leads out.")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}.") from None
+        head = f"\0{path.relative_to(root).as_posix()}\0{len(content)}\0"
+        digest.update(head.encode(errors="surrogatepass") + content)
+    return digest.hexdigest()[:32]
 
 
-def _decode_all(files: list[tuple[str, int, Path]], size: int | None) -> dict[str, np.ndarray]:
-    images = None
-    for i, (_, _, path) in enumerate(tqdm(files, "Decoding", unit=" images", disable=len(files) < 2000)):
-        image = _decode(path, size)
-        images = np.empty((len(files), *image.shape), np.uint8) if images is None else images
-        (height, width), (h, w) = images.shape[1:3], image.shape[:2]
-        require((h, w) == (height, width),
-                f"{path}: expected {width}×{height} pixels (width×height), as in the first image, found "
-                f"{w}×{h}; pass image_size to bring all images to one size.")
-        images[i] = image
-    train, labels = sum(split == "train" for split, _, _ in files), np.array([label for _, label, _ in files])
-    return dict(zip(ARRAYS, (images[:train], labels[:train], images[train:], labels[train:]), strict=True))
+def _decode_all(files: list[Path], size: int | None) -> np.ndarray:
+    """Return the images as uint8 (N, H, W, 3)."""
+    images = []
+    for path in tqdm(files, "Decoding", unit=" images", disable=len(files) < 2000):
+        images.append(_decode(path, size))
+        first, found = images[0].shape[:2], images[-1].shape[:2]
+        require(found == first, f"{path}: expected {first} pixels (height, width), as in the first image, found "
+                                f"{found}; pass image_size to bring all images to one size.")
+    return np.stack(images)
 
 
 def _decode(path: Path, size: int | None) -> np.ndarray:
     """Return one image file as uint8 (H, W, 3)."""
     try:
-        with (warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-              Image.open(path, formats=_FORMATS) as image):
-            if image.mode.startswith(("I", "F")):
-                raise ValueError(f"8 bits a channel expected, mode {image.mode} found")
+        with Image.open(path, formats=_FORMATS) as image:
+            require(not image.mode.startswith(("I", "F")), f"8 bits a channel expected, mode {image.mode} found")
             image = ImageOps.exif_transpose(image)  # photographs lie on their side without it
             image = image.convert("RGBA" if image.mode == "P" else "RGB").convert("RGB")
             return np.asarray(image.resize((size, size)) if size else image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{path}: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels, found more; it may be a "
-                         "decompression bomb, and is not decoded.") from None
     except Exception as error:  # a broken file can fail anywhere in a decoder
         raise InputError(f"{path} cannot be read as an image: {error}.") from None
 

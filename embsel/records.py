@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,40 +18,33 @@ from pathlib import Path
 from filelock import FileLock
 
 from embsel import selection
-from embsel.errors import InputError, unknown
+from embsel.errors import InputError, require, unknown
 
 VERSION = 1  # of a record; a reader skips what a later version wrote
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "book" / "results"
 FEEDS = ("device", "host", "encoded")  # where the images of a step come from
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
+_NUMBERS = (int, float, int | None, float | None)
+_MOST = {"seed": math.inf, "split": 100, "momentum": 1, "averaging": 1, "norm_momentum": 1}  # of those that may be 0
 
 
 def _check(spec) -> None:
-    """Refuse a value of another type than its field, a rate and a seed that cannot be; make 1 the 1.0 of a float field,
-    as equal specs must have equal keys.
-    """
+    """Refuse a field of another type or a number out of range; make 1 the 1.0 of a float field, for equal keys."""
     for item in dataclasses.fields(spec):
-        value = getattr(spec, item.name)
-        if item.type in (float, float | None) and type(value) is int:
-            object.__setattr__(spec, item.name, float(value))
-        elif item.name != "widths" and (
-            not isinstance(value, item.type) or (isinstance(value, bool) and item.type is not bool)
-        ):
-            wanted = getattr(item.type, "__name__", item.type)
-            raise InputError(f"{type(spec).__name__}.{item.name} must be of type {wanted}, not {value!r}.")
-    if not 0 < spec.rate < math.inf:
-        kind = type(spec).__name__
-        raise InputError(f"{kind}.rate, the learning rate, must be positive and finite, not {spec.rate!r}.")
-    if spec.seed < 0:
-        raise InputError(f"{type(spec).__name__}.seed must be a whole number of at least 0, not {spec.seed!r}.")
-
-
-def _positive(spec, *names: str) -> None:
-    for name in names:
-        value = getattr(spec, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{type(spec).__name__}.{name} must be a whole number of at least 1, not {value!r}.")
+        value, limits = getattr(spec, item.name), ""
+        if type(value) is int and item.type in (float, float | None):
+            value = float(value)
+        elif type(value) is list:  # as JSON has a tuple
+            value = tuple(value)
+        object.__setattr__(spec, item.name, value)
+        good = isinstance(value, item.type) and isinstance(value, bool) == (item.type is bool)
+        if item.type in _NUMBERS:
+            most = _MOST.get(item.name)
+            limits = ", above 0 and finite" if most is None else f", from 0 to {most}"
+            good = good and (value is None or (0 < value < math.inf if most is None else 0 <= value <= most))
+        wanted = getattr(item.type, "__name__", item.type)
+        require(good, f"{type(spec).__name__}.{item.name} must be of type {wanted}{limits}, not {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -61,18 +55,14 @@ class Autoencoder:
     steps: int
     batch: int
     rate: float = 0.1
-    widths: tuple[int, int, int] = (64, 32, 24)
+    widths: tuple = (64, 32, 24)
     final: str | None = "relu"
     seed: int = 0
 
     def __post_init__(self):
-        _positive(self, "steps", "batch")
         _check(self)
-        widths = self.widths
-        good = isinstance(widths, tuple | list) and len(widths) == 3
-        if not good or not all(type(width) is int and width > 0 for width in widths):
-            raise InputError(f"Autoencoder.widths must be three whole numbers of at least 1, not {widths!r}.")
-        object.__setattr__(self, "widths", tuple(widths))
+        good = len(self.widths) == 3 and all(type(width) is int and width > 0 for width in self.widths)
+        require(good, f"Autoencoder.widths must be three whole numbers of at least 1, not {self.widths!r}.")
 
 
 @dataclass(frozen=True)
@@ -108,28 +98,16 @@ class Run:
     feed: str = "device"
 
     def __post_init__(self):
-        _positive(self, "steps", "batch", "width", "curve_images")
-        if self.every is not None:
-            _positive(self, "every")
         _check(self)
-        for name in ("momentum", "averaging", "norm_momentum"):
-            if not 0 <= (getattr(self, name) or 0) <= 1:
-                raise InputError(f"Run.{name} must be a number from 0 to 1, not {getattr(self, name)!r}.")
-        if self.budget is not None and not 0 < self.budget < math.inf:
-            raise InputError(f"Run.budget, in seconds, must be positive and finite, not {self.budget!r}.")
-        if not 0 <= self.split <= 100:
-            raise InputError(f"Run.split is a percentage of the steps, from 0 to 100, not {self.split!r}.")
-        if self.divide_by not in ("deviation", "variance"):
-            raise unknown("way to standardise", self.divide_by, ["deviation", "variance"])
-        if self.feed not in FEEDS:
-            raise unknown("feed", self.feed, FEEDS)
-        if self.selector == ALL:
-            return
-        if self.selector not in selection.SELECTORS:
-            raise unknown("selector", self.selector, [ALL, *selection.SELECTORS])
-        _positive(self, "keep")
-        if self.embedding is None and self.selector not in selection.NEEDS_NO_EMBEDDING:
-            raise InputError(f"The selector {self.selector!r} needs embeddings: give the Run an Autoencoder.")
+        for kind, name, known in (("way to standardise", self.divide_by, ("deviation", "variance")),
+                                  ("feed", self.feed, FEEDS),
+                                  ("selector", self.selector, (ALL, *selection.SELECTORS))):
+            if name not in known:
+                raise unknown(kind, name, known)
+        if self.selector != ALL:
+            require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
+            require(self.embedding or self.selector in selection.NEEDS_NO_EMBEDDING,
+                    f"The selector {self.selector!r} needs embeddings: give the Run an Autoencoder.")
 
 
 def key(spec: Run | Autoencoder) -> str:
@@ -137,16 +115,12 @@ def key(spec: Run | Autoencoder) -> str:
 
     Leaving them out lets a later version add a field without renaming what is recorded.
     """
-    return hashlib.sha256(json.dumps(_lean(spec), sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(spec, default=_lean, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _lean(spec) -> dict:
-    lean = {"kind": type(spec).__name__}
-    for item in dataclasses.fields(spec):
-        value = getattr(spec, item.name)
-        if value != item.default:
-            lean[item.name] = _lean(value) if dataclasses.is_dataclass(value) else value
-    return lean
+def _lean(spec: Run | Autoencoder) -> dict:
+    values = {item.name: (getattr(spec, item.name), item.default) for item in dataclasses.fields(spec)}
+    return {"kind": type(spec).__name__} | {name: value for name, (value, usual) in values.items() if value != usual}
 
 
 @dataclass(frozen=True)
@@ -163,13 +137,12 @@ class Record:
 
     def to_json(self) -> str:
         """Return the record as one line of JSON; `InputError` if a number in it is NaN or infinite."""
-        content = {"version": VERSION, "key": key(self.spec), "kind": type(self.spec).__name__}
-        content |= dataclasses.asdict(self)
+        head = {"version": VERSION, "key": key(self.spec), "kind": type(self.spec).__name__}
         try:
-            return json.dumps(content, allow_nan=False)
+            return json.dumps(head | dataclasses.asdict(self), allow_nan=False)
         except ValueError as error:
             named = [*self.metrics.items(), *self.curve.items(), *((line["stage"], line) for line in self.ledger)]
-            bad = ", ".join(name for name, value in named if not _is_finite(value))
+            bad = ", ".join(name for name, value in named if re.search("NaN|Infinity", json.dumps(value)))
             raise InputError(f"A record holds finite numbers only, found NaN or infinity in: {bad}.") from error
 
     @classmethod
@@ -177,17 +150,14 @@ class Record:
         """Return the record that `to_json` wrote; `InputError` if the line is torn, foreign or of a later version."""
         try:
             content = json.loads(line)
-            if content["version"] > VERSION:
-                raise InputError(f"it was written by a later version of embsel (record version {content['version']}).")
+            require(content["version"] <= VERSION, f"record version {content['version']} is of a later embsel")
             spec = dict(content["spec"])
             if spec.get("embedding"):
                 spec["embedding"] = Autoencoder(**spec["embedding"])
             spec = {"Run": Run, "Autoencoder": Autoencoder}[content["kind"]](**spec)
-            return cls(spec, content["metrics"], content["ledger"], content["provenance"], content["curve"])
-        except InputError:
-            raise
+            return cls(spec, **{name: content[name] for name in ("metrics", "ledger", "provenance", "curve")})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(f"it is not a whole record ({type(error).__name__}: {error}).") from error
+            raise InputError(f"it is not a record that can be read ({type(error).__name__}: {error}).") from error
 
     def seconds(self, *stages: str) -> float:
         """Return the seconds of the named stages, of all of them if none is named: also of an autoencoder it shares."""
@@ -195,15 +165,8 @@ class Record:
 
     def own_seconds(self) -> float:
         """Return the seconds this record alone took: without the autoencoder, which has a record of its own."""
-        shared = ("autoencoder compilation", "autoencoder", "embedding") if isinstance(self.spec, Run) else ()
-        return self.seconds() - (self.seconds(*shared) if shared else 0)
-
-
-def _is_finite(value) -> bool:
-    try:
-        return bool(json.dumps(value, allow_nan=False))
-    except ValueError:
-        return False
+        shared = ("autoencoder compilation", "autoencoder", "embedding")
+        return self.seconds() - (self.seconds(*shared) if isinstance(self.spec, Run) else 0)
 
 
 class Store:
@@ -220,12 +183,12 @@ class Store:
         """Return all whole records by key, in the order they were written; warn about each line that is none."""
         found = {}
         for file in sorted(self.folder.glob("*.jsonl")):
-            for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-                if not line.strip():
-                    continue
+            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+            for number, line in enumerate(lines, start=1):
                 try:
-                    record = Record.from_json(line.decode("utf-8", errors="replace"))
-                    found.setdefault(key(record.spec), record)
+                    if line.strip():
+                        record = Record.from_json(line)
+                        found.setdefault(key(record.spec), record)
                 except InputError as error:
                     warnings.warn(f"{file.name}, line {number} is skipped: {error}", stacklevel=2)
         return found
@@ -238,8 +201,7 @@ class Store:
             with FileLock(self.folder / ".lock"):
                 yield
         except OSError as error:
-            reason = error.strerror or error
-            raise InputError(f"The folder {str(self.folder)!r} cannot be written to: {reason}.") from error
+            raise InputError(f"The folder '{self.folder}' cannot be written to: {error.strerror or error}.") from error
 
     def append(self, record: Record) -> bool:
         """Write `record` to the disk and return True; return False if its key is there already.
@@ -247,18 +209,12 @@ class Store:
         Raises `InputError` if the folder cannot be written to, or a number in the record is NaN or infinite.
         """
         with self.writing():
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                if key(record.spec) in self.records():
-                    return False
-            with open(self.folder / f"{record.provenance['profile']}.jsonl", "ab+") as file:
-                line = record.to_json().encode() + b"\n"
-                if file.tell():
-                    file.seek(-1, os.SEEK_END)
-                    if (
-                        file.read(1) != b"\n"
-                    ):  # a killed writer's torn line: end it, so that it takes no whole one along
-                        line = b"\n" + line
+            if key(record.spec) in self.records():
+                return False
+            line, path = record.to_json().encode() + b"\n", self.folder / f"{record.provenance['profile']}.jsonl"
+            if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
+                line = b"\n" + line  # ends a killed writer's torn line, so that it takes no whole one along
+            with open(path, "ab") as file:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
@@ -275,14 +231,7 @@ def describe(record: Record) -> str:
     return f"{what}, seed {spec.seed}: {result}, {record.seconds():.0f} s"
 
 
-_ABSENT = object()  # equal to nothing: a spec without the field is not one where it is None
-
-
 def find(records: Iterable[Record], **wanted) -> list[Record]:
     """Return the records of a `Run` or `Autoencoder` whose spec fields, or `profile`, have the wanted values."""
-
-    def value(record, name):  # the spec first: its dataset is a fingerprint, the provenance's is a name
-        fields = vars(record.spec)
-        return fields[name] if name in fields else record.provenance.get(name, _ABSENT)
-
-    return [record for record in records if all(value(record, name) == wish for name, wish in wanted.items())]
+    # The spec comes last, so that it counts: its dataset is a fingerprint, the provenance's is a name.
+    return [record for record in records if wanted.items() <= (record.provenance | vars(record.spec)).items()]

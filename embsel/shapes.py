@@ -44,27 +44,17 @@ SHAPES = {  # signed distance at (u, v) to the outline, negative inside, of a sh
 }
 
 
-def drawn_arrays(train: int, test: int, size: int, copies: int, seed: int) -> dict[str, np.ndarray]:
-    """Return the arrays of a `Dataset`: `train` images, `copies` of them near-copies of the others, and `test` images.
+def drawn_arrays(train: int, test: int, size: int, seed: int) -> dict[str, np.ndarray]:
+    """Return the arrays of a `Dataset`: images uint8 (N, `size`, `size`, 3), labels int64 (N,), of equally many shapes.
 
-    Images are uint8 (N, `size`, `size`, 3), labels and `originals` int64 (N,). The arguments are checked by
-    `embsel.data.shapes`, which says more about them.
+    The test set has a stream of random numbers of its own, so that it is the same for any number of training images.
     """
-    classes, kept, rng = len(SHAPES), train - copies, np.random.default_rng([seed, 0])
-    labels, sources = np.arange(train) % classes, np.arange(train)  # the originals first, then the copies
-    images = _draw(labels[:kept], size, rng)
-    for label in range(classes):
-        members = np.flatnonzero(labels == label)
-        originals, copied = members[members < kept], members[members >= kept]
-        weights = 1 / np.arange(1, len(originals) + 1)  # Zipf: the k-th original gets a share of 1/k
-        sources[copied] = rng.choice(originals, len(copied), p=weights / weights.sum())
-    images = np.concatenate([images, _near_copies(images[sources[kept:]], rng)])
-    order = rng.permutation(train)
-    rng = np.random.default_rng([seed, 1])  # a stream of its own: the same test set for any training set
-    test_labels = rng.permutation(np.arange(test) % classes)
+    rng, labels = np.random.default_rng([seed, 0]), np.arange(train) % len(SHAPES)
+    images, order = _draw(labels, size, rng), rng.permutation(train)
+    rng = np.random.default_rng([seed, 1])
+    test_labels = rng.permutation(np.arange(test) % len(SHAPES))
     return {"train_images": images[order], "train_labels": labels[order],
-            "test_images": _draw(test_labels, size, rng), "test_labels": test_labels,
-            "originals": np.argsort(order)[sources[order]]}
+            "test_images": _draw(test_labels, size, rng), "test_labels": test_labels}
 
 
 def _draw(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -126,12 +116,3 @@ def _draw_block(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.n
     canvas = clutter(paint(canvas, distance * radius, colour + 0.15 * texture(2)), 1)
     noise = uniform(-1, 1, size, size, 3) + uniform(-1, 1, size, size, 3)
     return (np.clip(canvas + uniform(0.02, 0.05, 1, 1, 1) * noise, 0, 1) * 255).astype(np.uint8)
-
-
-def _near_copies(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return each image shifted by up to two pixels (edges repeated), brighter or darker, and noisier."""
-    n, size = images.shape[:2]
-    rows, columns = (np.clip(np.arange(size) + rng.integers(-2, 3, (n, 1)), 0, size - 1) for _ in range(2))
-    moved = images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]].astype(np.float32)
-    gain = 0.85 + 0.3 * rng.random((n, 1, 1, 1), np.float32)
-    return np.clip(moved * gain + 8 * (rng.random(moved.shape, np.float32) - 0.5), 0, 255).astype(np.uint8)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import types
-import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,9 +66,8 @@ def test_dataset_is_read_only_and_describes_itself():
         made.name = "other"
     content["train_images"][0] = 0  # the caller's own array stays writable
     assert made.train_labels.dtype == np.int64
-    assert str(made) == repr(made) == made.describe()
-    assert made.describe() == (f"made up: 6 training and 4 test images of 5×4×3, 2 classes, "
-                               f"fingerprint {made.fingerprint}")
+    text = f"made up: 6 training and 4 test images of 5×4×3, 2 classes, fingerprint {made.fingerprint}"
+    assert str(made) == repr(made) == text
 
 
 def test_fingerprint_depends_on_contents_only():
@@ -98,8 +97,6 @@ def test_fingerprint_depends_on_contents_only():
     ({"train_labels": np.zeros(6, int)}, "train_labels: expected an image of every class, found none of dog"),
     ({"class_names": ()}, "class_names: expected distinct names"),
     ({"class_names": ("cat", "cat")}, "class_names: expected distinct names"),
-    ({"originals": np.arange(5)}, r"originals: expected shape \(6,\)"),
-    ({"originals": np.array([1, 2, 2, 3, 4, 5])}, "originals: .* a copy of a copy"),
 ])
 def test_dataset_refuses(changes, message):
     with pytest.raises(InputError, match=message):
@@ -196,7 +193,8 @@ def test_npz_errors(tmp_path):
     with pytest.raises(InputError, match="missing train_labels, test_images, test_labels; found train_images, ex"):
         load(tmp_path / "missing.npz")
     np.savez(tmp_path / "pickled.npz", **content | {"train_labels": np.array([{}] * 6, object)})
-    with pytest.raises(InputError, match=r"pickled\.npz cannot be read: it holds Python objects .* never loaded"):
+    message = r"pickled\.npz cannot be read: Object arrays cannot be loaded when allow_pickle=False"
+    with pytest.raises(InputError, match=message):
         load(tmp_path / "pickled.npz")
     (tmp_path / "notes.npz").write_text("not a zip file")
     with pytest.raises(InputError, match=r"notes\.npz: expected a folder of images or an \.npz file"):
@@ -285,7 +283,8 @@ def test_photographs_are_turned_upright(tmp_path):
 def test_sizes_must_agree_unless_one_is_given(folder):
     odd = folder / "test" / "dog" / "odd.png"
     Image.new("RGB", (9, 7)).save(odd)
-    with pytest.raises(InputError, match=r"odd\.png: expected 4×5 pixels .* found 9×7; pass image_size"):
+    message = r"odd\.png: expected \(5, 4\) pixels \(height, width\).* found \(7, 9\); pass image_size"
+    with pytest.raises(InputError, match=message):
         load(folder)
     assert load(folder, image_size=8).test_images.shape == (5, 8, 8, 3)
 
@@ -302,10 +301,10 @@ def test_unreadable_images_are_named(folder, monkeypatch):
     with pytest.raises(InputError, match=r"broken\.png cannot be read .*: 8 bits a channel expected, mode I;16"):
         load(folder)
     broken.unlink()
-    for limit in (15, 5):  # for 20 pixels: Pillow warns above the limit and raises above twice the limit
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-        with pytest.raises(InputError, match=rf"000\.png: expected at most {limit} pixels.*decompression bomb"):
-            load(folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # for 20 pixels: Pillow raises above twice the limit
+    message = r"000\.png cannot be read as an image: Image size \(20 pixels\) .*decompression bomb"
+    with pytest.raises(InputError, match=message):
+        load(folder)
 
 
 def test_folder_errors(folder, tmp_path):
@@ -320,7 +319,7 @@ def test_folder_errors(folder, tmp_path):
     with pytest.raises(InputError, match="test: expected the classes of the train folder, found also newt"):
         load(folder)
     write_folder(tmp_path / "half/train", arrays()["train_images"], [0] * 6)
-    with pytest.raises(InputError, match=r"expected both 'train' and 'test' folders, found only \{'train'\}"):
+    with pytest.raises(InputError, match=r"expected both 'train' and 'test' folders, found only 'train'"):
         load(tmp_path / "half")
     write_folder(tmp_path / "single", arrays()["train_images"][:2], [0, 1])
     with pytest.raises(InputError, match="single: expected a class of two images or more"):
@@ -337,7 +336,16 @@ def test_links_must_stay_inside(folder, tmp_path):
     link.unlink()
     Image.new("RGB", (4, 5)).save(tmp_path / "secret.png")
     link.symlink_to(tmp_path / "secret.png")
-    with pytest.raises(InputError, match=r"link\.png: expected a file or folder inside .*leads out of it"):
+    with pytest.raises(InputError, match=r"link\.png: expected a file in .*pets, found a link that leads out"):
+        load(folder)
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"link\.png: expected a file in"):
+        load(folder)
+    link.unlink()
+    write_folder(tmp_path / "outside", [np.zeros((5, 4, 3), np.uint8)], [0])
+    (folder / "train" / "bird").symlink_to(tmp_path / "outside" / "cat")  # a whole class
+    with pytest.raises(InputError, match=r"bird/000\.png: expected a file in"):
         load(folder)
 
 
@@ -364,34 +372,41 @@ def test_cache_is_used_and_keyed_by_content(folder, cache, monkeypatch):
     assert len(list(cache.iterdir())) == 4
 
 
-def test_cache_argument_comes_first(folder, cache, tmp_path):
-    load(folder, cache=tmp_path / "elsewhere" / "deep")
-    assert not cache.exists()
-    assert [path.suffix for path in (tmp_path / "elsewhere/deep").iterdir()] == [".npz"]
-
-
 @pytest.mark.parametrize("damage", [
     lambda raw: b"", lambda raw: raw[:200], lambda raw: raw[:300] + bytes([raw[300] ^ 255]) + raw[301:]])
-def test_damaged_cache_is_said_and_made_again(folder, cache, damage):
+def test_damaged_cache_is_made_again(folder, cache, damage, monkeypatch):
     first = load(folder)
     [entry] = cache.iterdir()
-    entry.write_bytes(damage(entry.read_bytes()))
-    with pytest.warns(UserWarning, match=f"{entry.name} is damaged; it is made again"):
-        assert load(folder).fingerprint == first.fingerprint
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load(folder).fingerprint == first.fingerprint
+    whole = entry.read_bytes()
+    entry.write_bytes(damage(whole))
+    assert load(folder).fingerprint == first.fingerprint
+    assert [entry] == list(cache.iterdir())
+    monkeypatch.setattr(files, "_decode", None)  # from here on nothing is decoded
+    assert load(folder).fingerprint == first.fingerprint
 
 
-def test_unwritable_cache_only_warns(folder, tmp_path):
+def test_the_cache_is_where_the_environment_says(folder, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "elsewhere" / "deep"))
+    load(folder)
+    assert not cache.exists()
+    assert [path.suffix for path in (tmp_path / "elsewhere/deep").iterdir()] == [".npz"]
+    monkeypatch.delenv("EMBSEL_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    load(folder)
+    assert [path.suffix for path in (tmp_path / "home/.cache/embsel").iterdir()] == [".npz"]
+
+
+def test_unwritable_cache_only_warns(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder can be made here")
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match=r"could not be kept in .*file.*Set EMBSEL_CACHE"):
-        assert len(load(folder, cache=tmp_path / "file").train_labels) == 6
+        assert len(load(folder).train_labels) == 6
 
 
 def test_failed_write_leaves_nothing_behind(folder, cache, monkeypatch):
     def full(file, **content):
-        file.write(b"half of it")
+        Path(file).write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)
@@ -410,7 +425,7 @@ def test_two_processes_at_once(folder, cache, root):
 
 @pytest.mark.parametrize(("count", "bar"), [(1999, False), (2000, True)])
 def test_progress_bar_from_two_thousand_files(folder, monkeypatch, capfd, count, bar):
-    images = [("train", 0, folder / "train" / "cat" / "000.png")] * count
+    images = [folder / "train" / "cat" / "000.png"] * count
     monkeypatch.setattr(files, "_decode", lambda path, size: np.zeros((2, 2, 3), np.uint8))
     files._decode_all(images, None)
     out, err = capfd.readouterr()
@@ -445,15 +460,3 @@ def test_hold_out_keeps_every_class_and_says_when_it_cannot():
         hold_out(alone, 0)
     with pytest.raises(InputError, match="seed: expected a whole number of at least 0, found -1"):
         hold_out(alone, seed=-1)
-
-
-def test_hold_out_keeps_groups_of_copies():
-    whole = shapes(train=200, test=10, redundancy=0.8)
-    split = hold_out(whole, 0.3)
-    group = {image.tobytes(): original for image, original in zip(whole.train_images, whole.originals, strict=True)}
-    groups = np.array([group[image.tobytes()] for image in split.train_images])
-    np.testing.assert_array_equal(groups[split.originals], groups)  # an original is of its copies' group
-    assert len(np.unique(split.originals)) == len(np.unique(groups))  # and each group has one
-    true = np.flatnonzero((split.train_images == whole.train_images[groups]).all(axis=(1, 2, 3)))
-    assert len(true) > 20
-    np.testing.assert_array_equal(split.originals[true], true)  # the true one, where it stayed

@@ -16,7 +16,7 @@ def test_shapes_are_balanced_and_follow_the_seed():
     assert np.bincount(first.train_labels).tolist() == [11] * 5 + [10] * 5
     assert np.bincount(first.test_labels).tolist() == [5] * 10
     assert first.class_names == tuple(SHAPES)
-    np.testing.assert_array_equal(first.originals, np.arange(105))
+    assert first.train_labels[:10].tolist() != list(range(10))  # shuffled
     assert shapes(train=105, test=50, size=16, seed=3).fingerprint == first.fingerprint
     assert shapes(train=105, test=50, size=16, seed=4).fingerprint != first.fingerprint
     np.testing.assert_array_equal(shapes(train=300, test=50, size=16, seed=3).test_images, first.test_images)
@@ -54,8 +54,8 @@ def test_an_image_shows_the_shape_of_its_label(monkeypatch):
     assert differs[0].max() == 0
     monkeypatch.setattr(drawing, "_draw", lambda labels, size, rng: np.ones((1, size, size, 3), np.uint8)
                         * (20 * labels[:, None, None, None]).astype(np.uint8))
-    made = shapes(train=100, test=30, redundancy=0.5)
-    assert (made.train_images[made.originals, 0, 0, 0] == 20 * made.train_labels).all()
+    made = shapes(train=100, test=30)
+    assert (made.train_images[:, 0, 0, 0] == 20 * made.train_labels).all()
     assert (made.test_images[:, 0, 0, 0] == 20 * made.test_labels).all()
 
 
@@ -67,23 +67,6 @@ def test_shapes_are_no_task_for_a_linear_model():
     assert model.score(test, made.test_labels) < 0.35
 
 
-def test_redundancy_is_as_told():
-    made = shapes(train=1000, test=10, redundancy=0.8, seed=5)
-    copies = np.flatnonzero(made.originals != np.arange(1000))
-    assert len(copies) == 800
-    np.testing.assert_array_equal(made.train_labels[copies], made.train_labels[made.originals[copies]])
-    assert np.bincount(made.train_labels).tolist() == [100] * 10
-    assert made.train_labels[:10].tolist() != list(range(10))  # shuffled
-    pixels = made.train_images.astype(np.float32)
-    own = np.abs(pixels[copies] - pixels[made.originals[copies]]).mean(axis=(1, 2, 3))
-    other = np.abs(pixels[copies] - pixels[np.roll(made.originals[copies], 1)]).mean(axis=(1, 2, 3))
-    assert own.min() > 0  # near-copies, not copies
-    assert np.median(own) < 0.4 * np.median(other)
-    counts = np.sort(np.bincount(made.originals[copies], minlength=1000))[::-1]
-    assert counts[:20].sum() > 0.35 * 800  # the favoured tenth of 200 originals has more than a third of the copies
-    assert (counts[:200] <= 3).sum() > 80  # and many have few
-
-
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"train": 9}, "train: expected a whole number of at least 10, found 9"),
     ({"train": 100.0}, "train: expected a whole number"),
@@ -91,10 +74,6 @@ def test_redundancy_is_as_told():
     ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
     ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
     ({"seed": True}, "seed: expected a whole number"),
-    ({"redundancy": 1.0}, r"redundancy: expected a number from 0 to below 1, found 1\.0"),
-    ({"redundancy": -0.1}, "redundancy: expected a number from 0"),
-    ({"redundancy": "all"}, "redundancy: expected a number .* found 'all'"),
-    ({"train": 100, "redundancy": 0.95}, r"redundancy: expected at least 10 originals.*0\.95 of 100 images leaves 5"),
 ])
 def test_shapes_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
