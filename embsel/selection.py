@@ -100,16 +100,13 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     """
     if duplicates not in DUPLICATES:
         raise unknown("duplicates policy", duplicates, DUPLICATES)
-    each = _even(k, embeddings.shape[1])
+    n = embeddings.shape[1]
+    each = k // n + (np.arange(n) < k % n)
     if duplicates == "refill":
         return _refill(embeddings, each)
     lists = best_rows(embeddings, each[0]).T
     rows = np.concatenate([rows[:share] for rows, share in zip(lists, each, strict=True)])
     return rows if duplicates == "keep" else rows[np.sort(np.unique(rows, return_index=True)[1])]
-
-
-def _even(k: int, lists: int) -> np.ndarray:
-    return k // lists + (np.arange(lists) < k % lists)
 
 
 def _refill(embeddings: np.ndarray, each: np.ndarray) -> np.ndarray:
@@ -148,10 +145,11 @@ def pair_activations(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     :knobs: none.
     """
     n, columns = embeddings.shape[1], np.ascontiguousarray(_standardised(embeddings).T)
-    steps = range(1, max(n // 2, 1) + 1)  # at 2 x step = n, the second half of a round would repeat the first
-    pairs = ((i, (i + step) % n) for step in steps for i in range(n if 2 * step < n else step))
+    total = max(n * (n - 1) // 2, 1)  # a single element pairs with itself
+    pairs = ((i, (i + step) % n) for step in range(1, n + 1) for i in range(n))  # after `total` they would come again
+    each = k // total + (np.arange(total) < k % total)
     free, picked = np.ones(len(embeddings), bool), []
-    for (a, b), share in zip(pairs, _even(k, max(n * (n - 1) // 2, 1))[:k], strict=False):
+    for (a, b), share in zip(pairs, each[:k], strict=False):
         rows = strongest(np.where(free, np.minimum(columns[a], columns[b]), -np.inf), share)
         free[rows] = False
         picked.append(rows)
