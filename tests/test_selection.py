@@ -38,7 +38,7 @@ def given_to(name, embeddings):
     if SELECTORS[name].needs != "proxy":
         return embeddings
     if embeddings.shape[1] == 1:  # there is no classifier of one class
-        embeddings = np.hstack([embeddings, -embeddings])
+        embeddings = embeddings * [1, -1, 0]
     if embeddings.dtype.kind in "iu":
         return (embeddings.argmax(axis=1)[:, None] == np.arange(embeddings.shape[1])).astype(embeddings.dtype)
     powers = np.exp(embeddings.astype(float) - embeddings.max(axis=1, keepdims=True))
