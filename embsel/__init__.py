@@ -3,10 +3,10 @@
 A room for each step of the way; arrows point one way only::
 
     shapes, files ──► data ──► images ──► models ──► training ──► experiments ──► report ──► plots
-                       selection (NumPy only) ──► records, suites ────┘
+               rows, coresets ──► selection ──► records, suites ──────┘
 
 Import the rooms, not their contents: ``from embsel import data, selection``. Importing `embsel` itself, `embsel.data`
-or `embsel.selection` does not import Keras.
+or `embsel.selection` does not import Keras, nor scikit-learn before a selector needs it.
 """
 
 __version__ = "0.1.0"

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from embsel.records import ALL, Record
 from embsel.report import NAMES, Interval, accuracies
 
-# Okabe and Ito's colours, which people with any common colour vision tell apart.
+# Okabe and Ito's colours, which people with any common colour vision tell apart; further selectors get, in the order of
+# their registry, Paul Tol's, made for the same, and then Matplotlib's.
 COLOURS = {
     ALL: "#000000",
     "random_subset": "#0072B2",
@@ -24,6 +25,9 @@ COLOURS = {
     "top_activations_drop": "#E69F00",
     "top_activations_keep": "#CC79A7",
 }
+TOL = ["#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#6699CC", "#661100", "#CC6677", "#DDCC77"]
+MORE = [*TOL, *map(mpl.colors.to_hex, mpl.colormaps["tab20"].colors)]
+COLOURS |= zip((name for name in NAMES if name not in COLOURS), MORE, strict=False)
 STYLE = {
     "figure.facecolor": "white",  # opaque, so that it can be read on a dark page
     "savefig.facecolor": "white",

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from embsel import suites
+from embsel import selection, suites
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
-NAMES = {  # what a selector is called in a figure or a table
-    ALL: "all the data",
-    "random_subset": "random",
-    "stratified_random": "random, balanced",
-    "top_activations": "filter, refill",
-    "top_activations_drop": "filter, drop",
-    "top_activations_keep": "filter, keep",
-}
+# What a selector is called in a figure or a table.
+NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.SELECTORS.items()}
 
 
 @dataclass(frozen=True)

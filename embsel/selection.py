@@ -7,54 +7,23 @@ k           how many rows to pick, 1 to N.
 labels      (N,) integers >= 0, or None; only some selectors need them.
 seed        an integer >= 0; the same input and seed give the same rows.
 
-Anything else raises `InputError`. NumPy only: Keras and images are unknown here.
+Anything else raises `InputError`. The rows are distinct, save where it is said. Keras and images are unknown here. The
+paper's filter and its variants are in this room, selectors from the literature in `embsel.coresets`, and all of them in
+the registry `SELECTORS`, at the end.
 """
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from embsel.errors import InputError, unknown
+from embsel import coresets
+from embsel.errors import require, unknown
+from embsel.rows import Selector, as_floats, check_finite, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 256  # rows that share one maximum in `group_maxima`: a group fits the processor's cache
 CHUNK_VALUES = 2**28  # values reduced at a time: their maxima take 1 / GROUP_ROWS of that
-
-
-def _expect(ok: object, thing: str, expected: str, found: object) -> None:
-    if not ok:
-        raise InputError(f"{thing} must be {expected}, found {found}.")
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _door(check_finite: bool) -> Callable:
-    """Decorate a selector: bad input stays outside (`check_finite=False` where its own pass checks that)."""
-
-    def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        @functools.wraps(select)
-        def checked(embeddings, k, *, labels=None, seed=0, **options):
-            x = np.asarray(embeddings)
-            _expect(x.ndim == 2 and x.size, "embeddings", "of shape (N, n), not empty", f"shape {x.shape}")
-            _expect(x.dtype.kind in "fiu", "embeddings", "floating-point or integer", f"dtype {x.dtype}")
-            _expect(_is_integer(k) and 1 <= k <= len(x), "k", f"an integer from 1 to N = {len(x)}", repr(k))
-            _expect(_is_integer(seed) and seed >= 0, "seed", "an integer >= 0", repr(seed))
-            if labels is not None:
-                labels = np.asarray(labels)
-                _expect(labels.shape == (len(x),), "labels", f"of shape ({len(x)},)", f"shape {labels.shape}")
-                _expect(labels.dtype.kind in "iu", "labels", "integers", f"dtype {labels.dtype}")
-                _expect(labels.min() >= 0, "labels", ">= 0", f"{labels.min()} in row {labels.argmin()}")
-            if check_finite:
-                group_maxima(x)
-            return select(x, int(k), labels=labels, seed=int(seed), **options)
-
-        return checked
-
-    return decorate
 
 
 class Best(NamedTuple):
@@ -62,16 +31,6 @@ class Best(NamedTuple):
 
     values: np.ndarray  # (depth, n), dtype of the embeddings
     rows: np.ndarray  # (depth, n), int64
-
-
-def strongest(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` >= 1 largest of `values` (1-D), largest first; of equals the first wins."""
-    count = min(count, len(values))
-    cut = np.partition(values, -count)[-count]
-    level = np.flatnonzero(values == cut)
-    above = np.flatnonzero(values > cut)[::-1]  # sorted backwards and read backwards: equals keep their order
-    above = above[np.argsort(values[above], kind="stable")][::-1]
-    return np.concatenate([above, level[: count - len(above)]])
 
 
 def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
@@ -83,12 +42,7 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
         group.max(axis=0, out=high)  # shows NaN and +inf
         lows[i] = group.min()  # shows -inf; the group is in the cache by now, so this costs little
     if not (np.isfinite(highs).all() and np.isfinite(lows).all()):
-        nan = sum(np.isnan(group).sum() for group in groups)
-        bad = np.concatenate([(~np.isfinite(group)).sum(axis=1) for group in groups])  # in each row
-        raise InputError(
-            f"embeddings must be finite, found {nan} NaN and {bad.sum() - nan} infinite values in rows "
-            f"{offset} to {offset + len(chunk) - 1}, the first in row {offset + np.flatnonzero(bad)[0]}."
-        )
+        check_finite(chunk, offset)
     return highs
 
 
@@ -126,7 +80,7 @@ def best_rows(embeddings: np.ndarray, depth: int) -> np.ndarray:
     return functools.reduce(lambda a, b: merge(a, b, depth), chunks).rows
 
 
-@_door(check_finite=False)
+@door(finite=False)
 def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") -> np.ndarray:
     """The k/n rows that activate each of the n embedding elements most (the paper's Equation 4).
 
@@ -140,23 +94,26 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
       k distinct rows. The default, as it keeps to k and to distinct images.
     - ``"drop"``: the plain union of the lists, each row where it comes first: k rows or fewer.
     - ``"keep"``: the lists as they are: k rows, the same row possibly several times.
+
+    :helps: meant to show every feature that the encoder knows in its purest form; it picks extremes by design.
+    :knobs: `duplicates`, what becomes of a row that is in several lists.
     """
     if duplicates not in DUPLICATES:
         raise unknown("duplicates policy", duplicates, DUPLICATES)
     n = embeddings.shape[1]
-    shares = k // n + (np.arange(n) < k % n)
+    each = k // n + (np.arange(n) < k % n)
     if duplicates == "refill":
-        return _refill(embeddings, shares)
-    lists = best_rows(embeddings, shares[0]).T
-    rows = np.concatenate([rows[:share] for rows, share in zip(lists, shares, strict=True)])
+        return _refill(embeddings, each)
+    lists = best_rows(embeddings, each[0]).T
+    rows = np.concatenate([rows[:share] for rows, share in zip(lists, each, strict=True)])
     return rows if duplicates == "keep" else rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
-def _refill(embeddings: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    lists = best_rows(embeddings, 4 * shares[0]).T
+def _refill(embeddings: np.ndarray, each: np.ndarray) -> np.ndarray:
+    lists = best_rows(embeddings, 4 * each[0]).T
     free = np.ones(len(embeddings), bool)
     picked = []
-    for column, rows, share in zip(embeddings.T, lists, shares, strict=True):
+    for column, rows, share in zip(embeddings.T, lists, each, strict=True):
         rows = rows[free[rows]][:share]
         if len(rows) < share:  # the list is used up: rank all the rows that are still free
             rest = np.flatnonzero(free)
@@ -166,45 +123,123 @@ def _refill(embeddings: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.concatenate(picked)
 
 
-@_door(check_finite=True)
+def _standardised(embeddings: np.ndarray) -> np.ndarray:
+    """Each element less its mean, in its standard deviations: what is high in one compares with what is in another."""
+    x = as_floats(embeddings)
+    x = x - x.mean(axis=0, dtype=np.float64).astype(x.dtype)
+    deviations = np.sqrt(np.einsum("ij,ij->j", x, x, dtype=np.float64) / len(x))
+    x /= np.where(deviations > 0, deviations, 1).astype(x.dtype)
+    return x
+
+
+@door()
+def pair_activations(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+    """The rows that activate two embedding elements together most (section 4.3: "combinations of elements").
+
+    A row is as strong in a pair as in the weaker of the two elements, each in its standard deviations: high in both.
+    The pairs come round by round: each element with its neighbour, then with the next but one, and so on. A round has
+    every element twice, so k pairs treat all alike. Each pair takes its strongest free row, the lowest of equals; where
+    k is above the number of pairs, its share of rows. Memory: a copy of the embeddings, and one pair at a time.
+
+    :helps: meant for embeddings that are small for the data, where a list for each element gets long and uniform.
+    :knobs: none.
+    """
+    n, columns = embeddings.shape[1], np.ascontiguousarray(_standardised(embeddings).T)
+    total = max(n * (n - 1) // 2, 1)  # a single element pairs with itself
+    pairs = ((i, (i + step) % n) for step in range(1, n + 1) for i in range(n))  # after `total` they would come again
+    each = k // total + (np.arange(total) < k % total)
+    free, picked = np.ones(len(embeddings), bool), []
+    for (a, b), share in zip(pairs, each[:k], strict=False):
+        rows = strongest(np.where(free, np.minimum(columns[a], columns[b]), -np.inf), share)
+        free[rows] = False
+        picked.append(rows)
+    return np.concatenate(picked)
+
+
+@door()
+def penalised_activations(embeddings, k, *, labels=None, seed=0, high=2.0, penalty=0.1) -> np.ndarray:
+    """The paper's filter, less a penalty for "too many highly-active features" (its future work, section 6).
+
+    An element is highly active in a row if it lies `high` of its standard deviations above its mean. Each that is so
+    takes `penalty` standard deviations off all of the row's activations; then `top_activations`, refilled, chooses.
+
+    :helps: meant to isolate features, where a few busy images lead many of the lists.
+    :knobs: `high`, in standard deviations; `penalty`, in standard deviations for each highly active element.
+    """
+    activations = _standardised(embeddings)
+    activations -= penalty * (activations > high).sum(axis=1, keepdims=True, dtype=activations.dtype)
+    return top_activations(activations, k)
+
+
+@door()
+def pca_activations(embeddings, k, *, labels=None, seed=0, variance=0.95) -> np.ndarray:
+    """The paper's filter on principal components ("a good precursor", section 6) instead of the elements themselves.
+
+    The components are the first that hold `variance` of the standardised elements. A component has no natural sign,
+    so each leads two lists, one of its largest and one of its smallest values; refilled as in `top_activations`.
+
+    :helps: meant for elements that say the same: their lists would be filled with the same kind of row.
+    :knobs: `variance`, the share of it that the components hold, above 0 and below 1.
+    """
+    from sklearn.decomposition import PCA
+
+    require(0 < variance < 1, f"variance: expected a number between 0 and 1, found {variance!r}.")
+    with np.errstate(invalid="ignore", divide="ignore"):  # constant embeddings have no variance to share out
+        components = PCA(variance).fit_transform(_standardised(embeddings))
+    return top_activations(np.hstack([components, -components]), k)
+
+
+@door()
 def random_subset(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
-    """`k` rows at random without replacement, every set of k equally likely; in ascending order."""
+    """`k` rows at random without replacement, every set of k equally likely; in ascending order.
+
+    :helps: always the baseline: whatever a selector costs and promises is measured against it.
+    :knobs: none.
+    """
     return np.sort(np.random.default_rng(seed).choice(len(embeddings), k, replace=False))
 
 
-@_door(check_finite=True)
+@door(labelled=True)
 def stratified_random(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
-    """`k` rows at random, each class in the proportion that it has among all rows; in ascending order.
+    """`k` rows at random, each class in the proportion that it has among all rows (`rows.shares`); in ascending order.
 
-    A class's exact share, k x its rows / N, is rounded down; the rows still missing go one each to the
-    largest remainders, and chance decides between equal ones. So every class is within one row of its share,
-    and with k below the number of classes some get none. Raises InputError without `labels`.
+    :helps: the fair baseline of every selector that looks at labels; with few rows a class, it keeps all of them in.
+    :knobs: none.
     """
-    if labels is None:
-        raise InputError("stratified_random needs labels, one integer for each embedding, found None.")
     rng = np.random.default_rng(seed)
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    shares, remainders = np.divmod(k * sizes, len(labels))
-    neediest = np.lexsort((rng.random(len(sizes)), -remainders))
-    shares[neediest[: k - shares.sum()]] += 1
-
+    counts = shares(sizes, k, rng)
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(classes[shuffled], kind="stable")]
     place_in_class = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(by_class[place_in_class < np.repeat(shares, sizes)])
+    return np.sort(by_class[place_in_class < np.repeat(counts, sizes)])
 
 
-SELECTORS: dict[str, Callable[..., np.ndarray]] = {
-    "random_subset": random_subset,
-    "stratified_random": stratified_random,
-    "top_activations": top_activations,
-    "top_activations_drop": functools.partial(top_activations, duplicates="drop"),
-    "top_activations_keep": functools.partial(top_activations, duplicates="keep"),
+SELECTORS: dict[str, Selector] = {
+    "random_subset": Selector(random_subset, "random", needs="nothing", chance=True),
+    "stratified_random": Selector(stratified_random, "random, balanced", needs="nothing", labels=True, chance=True),
+    "top_activations": Selector(top_activations, "filter, refill"),
+    "top_activations_drop": Selector(functools.partial(top_activations, duplicates="drop"), "filter, drop"),
+    "top_activations_keep": Selector(functools.partial(top_activations, duplicates="keep"), "filter, keep"),
+    "top_activations_per_class": Selector(per_class(top_activations), "filter, per class", labels=True),
+    "pair_activations": Selector(pair_activations, "filter, pairs"),
+    "penalised_activations": Selector(penalised_activations, "filter, penalised"),
+    "pca_activations": Selector(pca_activations, "filter, after PCA"),
+    "kmeans_prototypes": Selector(coresets.kmeans_prototypes, "k-means", chance=True),
+    "kmeans_prototypes_per_class": Selector(
+        per_class(coresets.kmeans_prototypes), "k-means, per class", labels=True, chance=True
+    ),
+    "farthest_first": Selector(coresets.farthest_first, "farthest first"),
+    "farthest_first_per_class": Selector(per_class(coresets.farthest_first), "farthest first, per class", labels=True),
+    "facility_location": Selector(coresets.facility_location, "facility location"),
+    "density_typical": Selector(coresets.density_typical, "typical", chance=True),
+    "margin": Selector(coresets.margin, "smallest margin", needs="proxy"),
+    "el2n": Selector(coresets.el2n, "largest error (EL2N)", needs="proxy", labels=True),
 }
-NEEDS_NO_EMBEDDING = frozenset({"random_subset", "stratified_random"})  # N and the labels are all they use
+NEEDS_NO_EMBEDDING = frozenset(name for name, entry in SELECTORS.items() if entry.needs == "nothing")
 
 
-def selector(name: str) -> Callable[..., np.ndarray]:
+def selector(name: str) -> Selector:
     """The selector called `name`; InputError with the nearest names if there is none."""
     if name not in SELECTORS:
         raise unknown("selector", name, SELECTORS)

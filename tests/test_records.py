@@ -48,7 +48,7 @@ def read(folder):
     [
         ({"selector": "top_activation"}, r"no selector named 'top_activation'; did you mean 'top_activations'"),
         ({"selector": "al"}, r"no selector named 'al'; did you mean 'all'\?"),
-        ({"selector": "zzz"}, r"no selector named 'zzz'; known: all, random_subset, .*top_activations_keep\.$"),
+        ({"selector": "zzz"}, r"no selector named 'zzz'; known: .*random_subset, .*top_activations, "),
         ({"split": -1}, r"Run\.split must be of type int, from 0 to 100, not -1\."),
         ({"split": 101}, r"Run\.split must be of type int, from 0 to 100, not 101\."),
         ({"split": 50.0}, r"Run\.split must be of type int, from 0 to 100, not 50\.0\."),

@@ -1,6 +1,9 @@
-"""The selectors: each policy against a plain reference, what holds for any input, and their shared door."""
+"""The filter and its variants against plain references, what holds for every selector, and their shared door."""
 
 import inspect
+import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +16,10 @@ from embsel.selection import (
     DUPLICATES,
     NEEDS_NO_EMBEDDING,
     SELECTORS,
+    pair_activations,
+    pca_activations,
+    penalised_activations,
+    per_class,
     random_subset,
     selector,
     stratified_random,
@@ -20,6 +27,22 @@ from embsel.selection import (
 )
 
 every_selector = pytest.mark.parametrize("name", sorted(SELECTORS))
+
+
+def those(wanted):
+    return pytest.mark.parametrize("name", sorted(name for name, entry in SELECTORS.items() if wanted(entry)))
+
+
+def given_to(name, embeddings):
+    """`embeddings`, or for a selector that wants class probabilities, some that are made of them, in the same dtype."""
+    if SELECTORS[name].needs != "proxy":
+        return embeddings
+    if embeddings.shape[1] == 1:  # there is no classifier of one class
+        embeddings = embeddings * [1, -1, 0]
+    if embeddings.dtype.kind in "iu":
+        return (embeddings.argmax(axis=1)[:, None] == np.arange(embeddings.shape[1])).astype(embeddings.dtype)
+    powers = np.exp(embeddings.astype(float) - embeddings.max(axis=1, keepdims=True))
+    return (powers / powers.sum(axis=1, keepdims=True)).astype(embeddings.dtype)
 
 
 # --- references: slow, plain, and written from the definitions ---
@@ -128,6 +151,98 @@ def test_views_and_lists_are_as_good_as_arrays():
     assert np.array_equal(top_activations(embeddings[::2, ::-1], 11), expected)
     assert np.array_equal(top_activations(np.asfortranarray(embeddings[::2, ::-1]), 11), expected)
     assert np.array_equal(top_activations(embeddings[::2, ::-1].tolist(), 11), expected)
+
+
+# --- variants of the filter ---
+
+
+def standardised(embeddings):
+    deviations = embeddings.std(axis=0)
+    return (embeddings - embeddings.mean(axis=0)) / np.where(deviations > 0, deviations, 1)
+
+
+def reference_of_pairs(embeddings, k):
+    """Round by round, every element with the one so many places on, each pair of them once."""
+    n, activations = embeddings.shape[1], standardised(embeddings)
+    pairs = []
+    for step, element in itertools.product(range(1, n), range(n)):
+        if not any({element, (element + step) % n} == set(pair) for pair in pairs):
+            pairs.append((element, (element + step) % n))
+    pairs = pairs or [(0, 0)]
+    picked = []
+    for number, (a, b) in enumerate(pairs):
+        share = k // len(pairs) + (1 if number < k % len(pairs) else 0)
+        weaker = [min(row[a], row[b]) for row in activations]
+        picked += [row for row in ranking(weaker) if row not in picked][:share]
+    return picked
+
+
+@pytest.mark.parametrize("kind", ["distinct", "many ties", "mostly zero", "constant", "one ranking for all"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pair_activations_equal_the_reference(shape, kind):
+    rows, elements, k = SHAPES[shape]
+    embeddings = KINDS[kind](np.random.default_rng(5), (rows, elements)).astype(float)
+    assert pair_activations(embeddings, k).tolist() == reference_of_pairs(embeddings, k)
+
+
+def test_a_pair_wants_both_of_its_elements():
+    embeddings = np.array([[9, 0], [0, 9], [5, 5], [1, 1], [0, 0]])
+    assert pair_activations(embeddings, 2).tolist() == [2, 3]
+    assert pair_activations(embeddings * [1, 100], 2).tolist() == [2, 3], "the unit of an element is no matter"
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 7])
+def test_pairs_treat_all_elements_alike(n):
+    """Where rows are high in one pair each, as many of them come from each element as from each other."""
+    pairs = list(itertools.combinations(range(n), 2))
+    embeddings = np.zeros((len(pairs), n))
+    for row, pair in enumerate(pairs):
+        embeddings[row, list(pair)] = 1
+    assert sorted(pair_activations(embeddings, len(pairs))) == list(range(len(pairs)))
+    rounds = range(n, len(pairs), n)
+    for k in rounds:
+        times = embeddings[pair_activations(embeddings, k)].sum(axis=0)
+        assert (times == 2 * k / n).all()
+
+
+@pytest.mark.parametrize(("high", "penalty"), [(2.0, 0.1), (0.5, 0.4), (0.5, 0.0)])
+def test_penalised_activations_equal_the_reference(high, penalty):
+    embeddings = np.random.default_rng(3).normal(size=(60, 7)) ** 3
+    activations = standardised(embeddings)
+    busy = [sum(value > high for value in row) for row in activations]
+    penalised = np.array([row - penalty * many for row, many in zip(activations, busy, strict=True)])
+    found = penalised_activations(embeddings, 20, high=high, penalty=penalty)
+    assert found.tolist() == reference(penalised, 20, "refill")
+    if not penalty:
+        assert found.tolist() == top_activations(embeddings, 20).tolist()
+
+
+def test_a_busy_row_loses_to_a_clear_one():
+    embeddings = np.zeros((50, 10))
+    embeddings[0] = 10  # leads every list
+    embeddings[np.arange(1, 11), np.arange(10)] = 9
+    assert 0 in top_activations(embeddings, 10)
+    assert sorted(penalised_activations(embeddings, 10, penalty=1.0)) == list(range(1, 11))
+
+
+def test_pca_activations_equal_those_of_components_computed_otherwise():
+    rng = np.random.default_rng(4)
+    embeddings = rng.normal(size=(80, 3)) @ rng.normal(size=(3, 9)) + 0.01 * rng.normal(size=(80, 9))
+    z = standardised(embeddings)
+    _, values, axes = np.linalg.svd(z, full_matrices=False)
+    axes = axes[: np.searchsorted(np.cumsum(values**2) / (values**2).sum(), 0.95) + 1]
+    assert len(axes) == 3, "the noise is left out"
+    signs = np.sign(axes[np.arange(3), np.abs(axes).argmax(axis=1)])
+    components = z @ (signs[:, None] * axes).T
+    expected = reference(np.hstack([components, -components]), 24, "refill")
+    assert pca_activations(embeddings, 24).tolist() == expected
+    assert pca_activations(np.repeat(embeddings, 2, axis=1), 24).tolist() == expected, "a twin element says nothing new"
+
+
+@pytest.mark.parametrize("wrong", [0, 1, -0.5, 3])
+def test_a_share_of_variance_is_a_share(wrong):
+    with pytest.raises(InputError, match="variance: expected a number between 0 and 1"):
+        pca_activations(np.eye(9), 3, variance=wrong)
 
 
 # --- what holds for any input ---
@@ -247,27 +362,90 @@ def test_random_picks_depend_on_the_seed_and_not_on_the_embeddings(draw):
     assert len(picks) == 20
 
 
+# --- class by class ---
+
+
+def test_per_class_picks_within_each_class_what_the_selector_would():
+    rng = np.random.default_rng(7)
+    embeddings, labels = rng.normal(size=(60, 4)), rng.permutation(np.repeat([3, 5, 9], [30, 20, 10]))
+    expected = []
+    for label, share in [(3, 9), (5, 6), (9, 3)]:
+        rows = np.flatnonzero(labels == label)
+        expected += rows[top_activations(embeddings[rows], share)].tolist()
+    found = SELECTORS["top_activations_per_class"](embeddings, 18, labels=labels)
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 60])
+def test_per_class_has_the_counts_of_the_stratified_random_subset(k):
+    labels = np.repeat([0, 1, 2, 7], [31, 20, 8, 1])
+    embeddings = np.random.default_rng(1).normal(size=(60, 2))
+    for seed in range(10):
+        balanced = per_class(random_subset)(embeddings, k, labels=labels, seed=seed)
+        stratified = stratified_random(embeddings, k, labels=labels, seed=seed)
+        assert np.bincount(labels[balanced]).tolist() == np.bincount(labels[stratified]).tolist()
+
+
+def test_per_class_passes_knobs_on():
+    embeddings, labels = np.tile(np.arange(12.0)[:, None], 3), np.arange(12) % 2
+    kept = per_class(top_activations)(embeddings, 12, labels=labels, duplicates="keep")
+    assert kept.tolist() == 3 * [10, 8] + 3 * [11, 9]
+
+
 # --- every selector, also those to come ---
 
 
 @pytest.fixture
-def inputs():
+def inputs(request):
+    """Embeddings, or for a selector that wants them class probabilities, and labels of three classes of equal size."""
     rng = np.random.default_rng(11)
-    return rng.normal(size=(90, 6)).astype(np.float32), rng.permutation(np.arange(90) % 3)
+    name = request.node.callspec.params.get("name", "top_activations")
+    embeddings = given_to(name, rng.normal(size=(90, 6)).astype(np.float32))
+    return embeddings, rng.permutation(np.arange(90) % 3)
+
+
+def assert_rows(rows, name, k, total):
+    assert isinstance(rows, np.ndarray)
+    assert (rows.dtype, rows.ndim) == (np.int64, 1)
+    assert rows.min() >= 0
+    assert rows.max() < total
+    distinct = len(np.unique(rows))
+    assert len(rows) == k if name != "top_activations_drop" else 1 <= len(rows) <= k
+    assert len(rows) == distinct if name != "top_activations_keep" else distinct <= k
 
 
 @every_selector
 @pytest.mark.parametrize("k", [1, 5, 18, 20, 89, 90])
 def test_selector_returns_rows(name, k, inputs):
     embeddings, labels = inputs
-    rows = SELECTORS[name](embeddings, k, labels=labels, seed=4)
-    assert isinstance(rows, np.ndarray)
-    assert (rows.dtype, rows.ndim) == (np.int64, 1)
-    assert rows.min() >= 0
-    assert rows.max() < 90
-    distinct = len(np.unique(rows))
-    assert len(rows) == k if name != "top_activations_drop" else 1 <= len(rows) <= k
-    assert len(rows) == distinct if name != "top_activations_keep" else distinct <= k
+    assert_rows(SELECTORS[name](embeddings, k, labels=labels, seed=4), name, k, 90)
+
+
+HARD = {  # what real embeddings can be at their worst
+    "constant": np.full((30, 4), 0.1, np.float32),
+    "two distinct rows": np.repeat([[0.1, 0.2, 0.3], [0.7, 0.1, 0.4]], [29, 1], axis=0),
+    "all rows twice": np.tile(np.random.default_rng(0).normal(size=(15, 4)).astype(np.float32), (2, 1)),
+    "one element": np.arange(30.0)[:, None] % 7,
+    "dead elements": np.eye(30, 9) * [1, 1, 0, 0, 0, 0, 0, 0, 1],
+    "more elements than rows": np.random.default_rng(0).normal(size=(12, 40)),
+    "far from zero": 1e6 + np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32),
+    "half precision": np.random.default_rng(0).normal(size=(30, 4)).astype(np.float16),
+    "large": 9e14 * np.random.default_rng(0).uniform(-1, 1, (30, 4)).astype(np.float32),
+    "pixels": np.random.default_rng(0).integers(0, 256, (30, 8), np.uint8),
+    "signed bytes": np.random.default_rng(0).integers(-128, 128, (30, 8), np.int8),
+    "one row": np.ones((1, 5)),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@every_selector
+@pytest.mark.parametrize("kind", HARD)
+def test_selector_copes_with(name, kind):
+    embeddings = given_to(name, HARD[kind])
+    total = len(embeddings)
+    for k in {1, min(3, total), total // 2 + 1, total}:
+        rows = SELECTORS[name](embeddings, k, labels=np.arange(total) % 3, seed=1)
+        assert_rows(rows, name, k, total)
 
 
 @every_selector
@@ -285,6 +463,32 @@ def test_selector_is_deterministic_and_leaves_its_input_alone(name, inputs):
     assert not np.shares_memory(first, embeddings)
 
 
+@those(lambda entry: entry.chance)
+def test_selectors_of_chance_depend_on_the_seed(name, inputs):
+    embeddings, labels = inputs
+    assert len({tuple(SELECTORS[name](embeddings, 27, labels=labels, seed=2**31 * seed)) for seed in range(5)}) > 1
+
+
+@those(lambda entry: not entry.chance)
+def test_the_others_depend_on_neither_the_seed_nor_the_order_of_the_rows(name, inputs):
+    embeddings, labels = inputs
+    found = SELECTORS[name](embeddings, 27, labels=labels)
+    assert np.array_equal(SELECTORS[name](embeddings, 27, labels=labels, seed=5), found)
+    moved = np.random.default_rng(8).permutation(90)
+    again = SELECTORS[name](embeddings[moved], 9, labels=labels[moved])
+    assert moved[again].tolist() == SELECTORS[name](embeddings, 9, labels=labels).tolist()
+
+
+@every_selector
+def test_the_layout_of_the_embeddings_in_memory_is_no_matter(name, inputs):
+    embeddings, labels = inputs
+    found = SELECTORS[name](embeddings, 20, labels=labels, seed=3)
+    wide = np.zeros((180, 12), embeddings.dtype)
+    wide[::2, ::-2] = embeddings
+    for same in (np.asfortranarray(embeddings), wide[::2, ::-2], embeddings.tolist()):
+        assert np.array_equal(SELECTORS[name](same, 20, labels=labels, seed=3), found)
+
+
 @every_selector
 def test_selector_needs_no_seed(name, inputs):
     embeddings, labels = inputs
@@ -294,25 +498,50 @@ def test_selector_needs_no_seed(name, inputs):
 
 
 @every_selector
+def test_selector_needs_labels_only_where_it_says_so(name, inputs):
+    if SELECTORS[name].labels:
+        with pytest.raises(InputError, match=r"labels: .* needs one integer for each row, found None"):
+            SELECTORS[name](inputs[0], 10)
+    else:
+        assert_rows(SELECTORS[name](inputs[0], 10), name, 10, 90)
+
+
+@every_selector
 def test_selector_has_the_one_signature(name):
-    parameters = inspect.signature(SELECTORS[name]).parameters
-    assert list(parameters)[:4] == ["embeddings", "k", "labels", "seed"]
-    assert (parameters["labels"].default, parameters["seed"].default) == (None, 0)
-    assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY
+    for function in (SELECTORS[name], SELECTORS[name].select):
+        parameters = inspect.signature(function).parameters
+        assert list(parameters)[:4] == ["embeddings", "k", "labels", "seed"]
+        assert (parameters["labels"].default, parameters["seed"].default) == (None, 0)
+        assert parameters["seed"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
-@pytest.mark.parametrize("name", sorted(NEEDS_NO_EMBEDDING))
+@every_selector
+def test_selector_has_a_card(name):
+    card = SELECTORS[name].card()
+    assert list(card) == ["what", "helps", "knobs"]
+    assert all(text.endswith(".") and ":" not in text.split()[0] for text in card.values())
+    options = list(inspect.signature(SELECTORS[name].select).parameters)[4:]
+    assert all(f"`{option}`" in card["knobs"] for option in options), "a knob is missing from the card"
+    assert SELECTORS[name].needs in {"nothing", "embedding", "proxy"}
+
+
+@those(lambda entry: entry.needs == "nothing")
 def test_selectors_without_embedding_see_only_the_number_of_rows(name, inputs):
     embeddings, labels = inputs
     blind = SELECTORS[name](np.zeros((90, 1)), 25, labels=labels, seed=6)
     assert np.array_equal(SELECTORS[name](embeddings, 25, labels=labels, seed=6), blind)
 
 
-@pytest.mark.parametrize("name", sorted(set(SELECTORS) - NEEDS_NO_EMBEDDING))
+@those(lambda entry: entry.needs != "nothing")
 def test_the_other_selectors_use_the_embedding(name, inputs):
     embeddings, labels = inputs
-    rows, others = (SELECTORS[name](x, 25, labels=labels, seed=6) for x in (embeddings, -embeddings))
+    rows, others = (SELECTORS[name](x, 25, labels=labels, seed=6) for x in (embeddings, embeddings[::-1]))
     assert set(rows.tolist()) != set(others.tolist())
+
+
+def test_scikit_learn_is_imported_only_where_it_is_used():
+    code = "import sys, embsel.selection; sys.exit('sklearn' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def with_value(row, element, value):
@@ -323,17 +552,14 @@ def with_value(row, element, value):
 
 GOOD = {"embeddings": np.ones((90, 6), np.float32), "k": 10, "labels": np.zeros(90, int), "seed": 0}
 BAD = {
-    "one-dimensional": (
-        {"embeddings": np.ones(90)},
-        r"embeddings must be of shape \(N, n\).*found shape \(90,\)",
-    ),
-    "images": ({"embeddings": np.ones((90, 2, 2))}, r"embeddings .*found shape \(90, 2, 2\)"),
-    "no rows": ({"embeddings": np.ones((0, 6))}, r"embeddings .*not empty, found shape \(0, 6\)"),
-    "no columns": ({"embeddings": np.ones((90, 0))}, r"embeddings .*not empty, found shape \(90, 0\)"),
-    "truth values": ({"embeddings": np.ones((90, 6), bool)}, "embeddings .*found dtype bool"),
-    "complex": ({"embeddings": np.ones((90, 6), complex)}, "embeddings .*found dtype complex128"),
-    "text": ({"embeddings": np.full((90, 6), "a")}, "embeddings .*found dtype <U1"),
-    "objects": ({"embeddings": np.full((90, 6), None)}, "embeddings .*found dtype object"),
+    "one-dimensional": ({"embeddings": np.ones(90)}, r"embeddings: expected shape \(N, n\).*found \(90,\)"),
+    "images": ({"embeddings": np.ones((90, 2, 2))}, r"embeddings: .*found \(90, 2, 2\)"),
+    "no rows": ({"embeddings": np.ones((0, 6))}, r"embeddings: .*not empty, found \(0, 6\)"),
+    "no columns": ({"embeddings": np.ones((90, 0))}, r"embeddings: .*not empty, found \(90, 0\)"),
+    "truth values": ({"embeddings": np.ones((90, 6), bool)}, "embeddings: .*found bool"),
+    "complex": ({"embeddings": np.ones((90, 6), complex)}, "embeddings: .*found complex128"),
+    "text": ({"embeddings": np.full((90, 6), "a")}, "embeddings: .*found <U1"),
+    "objects": ({"embeddings": np.full((90, 6), None)}, "embeddings: .*found object"),
     "NaN": ({"embeddings": with_value([40, 40, 7], [3, 4, 5], np.nan)}, "3 NaN and 0 infinite .* first in row 7"),
     "inf": (
         {"embeddings": with_value(89, 0, np.inf)},
@@ -341,22 +567,22 @@ BAD = {
     ),
     "-inf": ({"embeddings": with_value([3, 3], [1, 2], -np.inf)}, "0 NaN and 2 infinite .* first in row 3"),
     "all": ({"embeddings": with_value([8, 4], [1, 2], [np.nan, np.inf])}, "1 NaN and 1 infinite .* in row 4"),
-    "k of 0": ({"k": 0}, "k must be an integer from 1 to N = 90, found 0"),
-    "negative k": ({"k": -3}, "k must be .*found -3"),
-    "k above N": ({"k": 91}, "k must be .*N = 90, found 91"),
-    "k as a float": ({"k": 10.0}, "k must be an integer .*found 10.0"),
-    "k as a truth value": ({"k": True}, "k must be an integer .*found True"),
-    "k as NumPy's truth value": ({"k": np.True_}, "k must be an integer .*found np.True_"),
-    "k as text": ({"k": "10"}, "k must be an integer .*found '10'"),
-    "short labels": ({"labels": np.zeros(89, int)}, r"labels must be of shape \(90,\), found shape \(89,\)"),
-    "one-hot labels": ({"labels": np.zeros((90, 3), int)}, r"labels .*found shape \(90, 3\)"),
-    "float labels": ({"labels": np.zeros(90)}, "labels must be integers, found dtype float64"),
-    "truth-value labels": ({"labels": np.zeros(90, bool)}, "labels must be integers, found dtype bool"),
-    "negative labels": ({"labels": np.arange(90) - 1}, "labels must be >= 0, found -1 in row 0"),
-    "negative seed": ({"seed": -1}, "seed must be an integer >= 0, found -1"),
-    "seed as a float": ({"seed": 1.0}, "seed must be .*found 1.0"),
-    "seed as a truth value": ({"seed": False}, "seed must be .*found False"),
-    "no seed": ({"seed": None}, "seed must be .*found None"),
+    "k of 0": ({"k": 0}, "k: expected a whole number of at least 1, found 0"),
+    "negative k": ({"k": -3}, "k: expected .*found -3"),
+    "k above N": ({"k": 91}, "k: expected a whole number of at most N = 90, found 91"),
+    "k as a float": ({"k": 10.0}, "k: expected a whole number .*found 10.0"),
+    "k as a truth value": ({"k": True}, "k: expected a whole number .*found True"),
+    "k as NumPy's truth value": ({"k": np.True_}, "k: expected a whole number .*found np.True_"),
+    "k as text": ({"k": "10"}, "k: expected a whole number .*found '10'"),
+    "short labels": ({"labels": np.zeros(89, int)}, r"labels: expected shape \(90,\), found \(89,\)"),
+    "one-hot labels": ({"labels": np.zeros((90, 3), int)}, r"labels: .*found \(90, 3\)"),
+    "float labels": ({"labels": np.zeros(90)}, "labels: expected integers, found float64"),
+    "truth-value labels": ({"labels": np.zeros(90, bool)}, "labels: expected integers, found bool"),
+    "negative labels": ({"labels": np.arange(90) - 1}, "labels: expected integers >= 0, found -1 in row 0"),
+    "negative seed": ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+    "seed as a float": ({"seed": 1.0}, "seed: expected .*found 1.0"),
+    "seed as a truth value": ({"seed": False}, "seed: expected .*found False"),
+    "no seed": ({"seed": None}, "seed: expected .*found None"),
 }
 
 
@@ -366,7 +592,7 @@ BAD = {
 def test_selector_refuses(name, fault):
     changed, message = BAD[fault]
     with pytest.raises(InputError, match=message):
-        SELECTORS[name](**(GOOD | changed))
+        SELECTORS[name](**(GOOD | {"embeddings": given_to(name, GOOD["embeddings"])} | changed))
 
 
 def test_a_later_chunk_names_its_own_rows(monkeypatch):
@@ -382,9 +608,16 @@ def test_finite_extremes_pass():
     assert len(random_subset(embeddings, 3)) == 3
 
 
-def test_stratified_names_the_missing_labels():
-    with pytest.raises(InputError, match="stratified_random needs labels"):
-        stratified_random(np.ones((9, 2)), 3)
+@those(lambda entry: entry.needs == "embedding")
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_too_large_to_square_is_refused_unless_it_is_only_compared(name, sign):
+    embeddings = np.full((20, 3), sign * np.finfo(np.float32).max, np.float32)
+    embeddings[::2] = 0
+    if name.startswith("top_activations"):
+        assert_rows(SELECTORS[name](embeddings, 5, labels=np.arange(20) % 3), name, 5, 20)
+    else:
+        with pytest.raises(InputError, match=r"embeddings: expected values below 1e\+15 in size, found 3.4e\+38"):
+            SELECTORS[name](embeddings, 5, labels=np.arange(20) % 3)
 
 
 @pytest.mark.parametrize("wrong", ["refil", "Keep", None, 3, ["drop"]])
@@ -406,7 +639,7 @@ def test_selectors_are_found_by_name(name):
 
 
 def test_names_without_embedding_are_selectors():
-    assert set(SELECTORS) >= NEEDS_NO_EMBEDDING
+    assert {"random_subset", "stratified_random"} == NEEDS_NO_EMBEDDING
     assert set(SELECTORS) >= {"random_subset", "stratified_random", "top_activations"}
     assert set(SELECTORS) >= {"top_activations_drop", "top_activations_keep"}
 

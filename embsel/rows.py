@@ -1,0 +1,127 @@
+"""What every selector is made of: the door that keeps bad input out, the strongest rows, each class its share."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsel.errors import InputError, require, whole
+
+TOO_LARGE = 1e15  # float32 holds the squared distance of values below it, whatever their number
+
+
+def check_finite(embeddings: np.ndarray, offset: int = 0) -> None:
+    """Raise InputError with the first bad row unless all values are finite; `offset` is the number of the first row."""
+    if np.isfinite(embeddings.max()) and np.isfinite(embeddings.min()):  # both show NaN, and neither needs memory
+        return
+    nan, bad = np.isnan(embeddings).sum(), (~np.isfinite(embeddings)).sum(axis=1)  # bad: in each row
+    raise InputError(
+        f"embeddings: expected finite values, found {nan} NaN and {bad.sum() - nan} infinite values in rows "
+        f"{offset} to {offset + len(embeddings) - 1}, the first in row {offset + np.flatnonzero(bad)[0]}."
+    )
+
+
+def door(*, finite: bool = True, labelled: bool = False) -> Callable:
+    """Decorate a selector: bad input stays outside; `finite=False` where its own pass checks that, `labelled` where
+    it cannot do without labels.
+    """
+
+    def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        @functools.wraps(select)
+        def checked(embeddings, k, *, labels=None, seed=0, **options):
+            x, name = np.asarray(embeddings), select.__name__
+            require(x.ndim == 2 and x.size, f"embeddings: expected shape (N, n), not empty, found {x.shape}.")
+            require(x.dtype.kind in "fiu", f"embeddings: expected floating point or integers, found {x.dtype}.")
+            k, seed = whole("k", k, 1), whole("seed", seed, 0)
+            require(k <= len(x), f"k: expected a whole number of at most N = {len(x)}, found {k}.")
+            require(labels is not None or not labelled, f"labels: {name} needs one integer for each row, found None.")
+            if labels is not None:
+                labels = np.asarray(labels)
+                require(labels.shape == (len(x),), f"labels: expected shape ({len(x)},), found {labels.shape}.")
+                require(labels.dtype.kind in "iu", f"labels: expected integers, found {labels.dtype}.")
+                low = labels.argmin()
+                require(labels[low] >= 0, f"labels: expected integers >= 0, found {labels[low]} in row {low}.")
+            if finite:
+                check_finite(x)
+            return select(x, k, labels=labels, seed=seed, **options)
+
+        return checked
+
+    return decorate
+
+
+def as_floats(embeddings: np.ndarray) -> np.ndarray:
+    """`embeddings` to calculate with: float32 or, from float64 and integers, float64; not copied if they are that."""
+    largest = max(float(embeddings.max()), -float(embeddings.min()))
+    require(largest < TOO_LARGE, f"embeddings: expected values below {TOO_LARGE:.0e} in size, found {largest:.1e}.")
+    return np.ascontiguousarray(embeddings, np.float32 if embeddings.dtype in (np.float16, np.float32) else np.float64)
+
+
+def strongest(values: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the `count` >= 1 largest of `values` (1-D), largest first; of equals the first wins."""
+    count = min(count, len(values))
+    cut = np.partition(values, -count)[-count]
+    level = np.flatnonzero(values == cut)
+    above = np.flatnonzero(values > cut)[::-1]  # sorted backwards and read backwards: equals keep their order
+    above = above[np.argsort(values[above], kind="stable")][::-1]
+    return np.concatenate([above, level[: count - len(above)]])
+
+
+def shares(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """How many of `k` rows each of the classes of these `sizes` gets, by largest remainders.
+
+    A class's exact share, k x its size / N, is rounded down; the rows still missing go one each to the largest
+    remainders, and chance decides between equal ones. So every class is within one row of its share.
+    """
+    counts, remainders = np.divmod(k * sizes, sizes.sum())
+    neediest = np.lexsort((rng.random(len(sizes)), -remainders))
+    counts[neediest[: k - counts.sum()]] += 1
+    return counts
+
+
+def per_class(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Return the class-balanced version of any selector: it picks from each class its share (`shares`) of the k rows.
+
+    The order is class by class. With k below the number of classes some get none. Needs labels.
+    """
+
+    @door(labelled=True)
+    @functools.wraps(select)
+    def balanced(embeddings, k, *, labels=None, seed=0, **options):
+        classes, sizes = np.unique(labels, return_counts=True)
+        picked = []
+        for label, share in zip(classes, shares(sizes, k, np.random.default_rng(seed)), strict=True):
+            if share:
+                rows = np.flatnonzero(labels == label)
+                picked.append(rows[select(embeddings[rows], share, labels=labels[rows], seed=seed, **options)])
+        return np.concatenate(picked)
+
+    return balanced
+
+
+@dataclass(frozen=True)
+class Selector:
+    """An entry of the registry: the function, what it is called in a figure, and what it stands on.
+
+    - `needs`: "nothing" (the number of rows and the labels are all it uses), "embedding", or "proxy": then its
+      `embeddings` are the class probabilities (N, classes) that a shortly trained classifier gives the rows.
+    - `labels`: whether it cannot do without labels.
+    - `chance`: whether the seed decides between rows; without chance the order of the rows decides only between equals.
+    """
+
+    select: Callable[..., np.ndarray]
+    title: str
+    needs: str = "embedding"
+    labels: bool = False
+    chance: bool = False
+
+    def __call__(self, embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+        return self.select(embeddings, k, labels=labels, seed=seed)
+
+    def card(self) -> dict[str, str]:
+        """What its docstring says, by heading: "what" in words, then "helps", "knobs" and whatever fields there are."""
+        what, *fields = re.split(r"\n+:(\w+): ", inspect.getdoc(getattr(self.select, "func", self.select)))
+        return {"what": what} | {fields[i]: " ".join(fields[i + 1].split()) for i in range(0, len(fields), 2)}
