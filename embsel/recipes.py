@@ -70,6 +70,6 @@ def phases(spec: Run, count: int, choose: Choose, begin: Callable[[], None] | No
 
 
 def rate_ends(spec: Run, planned: list[Phase]) -> list[int]:
-    """Return the steps by which the learning rate of `spec` is down to zero: none, the last, or the last of each phase."""
+    """Return the steps by which the learning rate is down to zero: none, the last, or the last of each phase."""
     ends = np.cumsum([phase.steps for phase in planned]).tolist()
     return {"constant": [], "linear": ends[-1:], "restart": ends}[spec.schedule]
