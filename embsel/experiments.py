@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from embsel import data, images, models, selection, training
+from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware
 from embsel.errors import InputError
-from embsel.records import ALL, ROOT, Autoencoder, Record, Run, Store, describe, key
+from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, describe, key
 
 
 def provenance(dataset: data.Dataset, profile_name: str) -> dict:
@@ -46,7 +46,7 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
 
 
 def execute(
-    spec: Run | Autoencoder, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
+    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
 ) -> Record:
     """Carry out `spec` on `dataset` and return its record, which is not yet in the store.
 
@@ -54,12 +54,11 @@ def execute(
     is appended.
     """
     _check(spec, dataset)
-    if isinstance(spec, Autoencoder):
-        return _execute_autoencoder(spec, dataset, store, profile_name, progress)
-    return _execute_run(spec, dataset, store, profile_name, progress)
+    carry_out = {Run: _execute_run, Autoencoder: _execute_autoencoder, Pixels: _execute_pixels}[type(spec)]
+    return carry_out(spec, dataset, store, profile_name, progress)
 
 
-def _check(spec: Run | Autoencoder, dataset: data.Dataset) -> None:
+def _check(spec: Spec, dataset: data.Dataset) -> None:
     """Refuse what cannot be carried out on `dataset`, before any long work."""
     if spec.dataset != dataset.fingerprint:
         raise InputError(
@@ -93,17 +92,40 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record
         every=max(1, spec.steps // 20),
         progress=f"autoencoder, seed {spec.seed}" if progress else None,
     )
-    start = time.perf_counter()
-    embeddings = training.embed(encoder, pixels)
-    embedding_seconds = time.perf_counter() - start
-    _keep_embeddings(store, spec, embeddings)
     ledger = _training_ledger("autoencoder", history)
-    ledger.append({"stage": "embedding", "seconds": embedding_seconds, "samples": len(pixels)})
-    metrics = {"loss": history.points[-1]["loss"], "elements": embeddings.shape[1]}
+    embeddings = _embed(store, spec, ledger, lambda: training.embed(encoder, pixels))
+    metrics = {"loss": history.points[-1]["loss"] if spec.steps else None, "elements": embeddings.shape[1]}
     metrics["dead_elements"] = int((embeddings.max(axis=0) == embeddings.min(axis=0)).sum())
     if spec.seed == 0:  # one set of pictures is enough for the pages
         _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
     return Record(spec, metrics, ledger, provenance(dataset, profile_name), _curve(history))
+
+
+def _execute_pixels(spec, dataset, store, profile_name, progress) -> Record:
+    from sklearn.decomposition import PCA
+
+    def components():
+        crops = _centre(dataset.train_images).reshape(len(dataset.train_images), -1).astype("float32")
+        count = min(spec.components, *crops.shape)
+        return PCA(count, svd_solver="covariance_eigh").fit_transform(crops).astype("float32")
+
+    ledger = []
+    embeddings = _embed(store, spec, ledger, components)
+    return Record(spec, {"elements": embeddings.shape[1]}, ledger, provenance(dataset, profile_name))
+
+
+def _embed(store: Store, spec: Spec, ledger: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return the embeddings that `make` makes; they are kept beside the store, and their time goes into the ledger."""
+    start = time.perf_counter()
+    embeddings = make()
+    ledger.append({"stage": "embedding", "seconds": time.perf_counter() - start, "samples": len(embeddings)})
+    _keep_embeddings(store, spec, embeddings)
+    return embeddings
+
+
+def _centre(pixels: np.ndarray) -> np.ndarray:
+    top, left = ((size - training.CROP) // 2 for size in pixels.shape[1:3])
+    return pixels[:, top : top + training.CROP, left : left + training.CROP]
 
 
 @functools.lru_cache(maxsize=1)
@@ -115,11 +137,11 @@ def _on_device(dataset: data.Dataset) -> images.ImageStore:
     return images.ImageStore(dataset.train_images)
 
 
-def _embeddings_file(store: Store, spec: Autoencoder) -> Path:
+def _embeddings_file(store: Store, spec: Spec) -> Path:
     return store.folder / ".embeddings" / f"{key(spec)}.npy"
 
 
-def _keep_embeddings(store: Store, spec: Autoencoder, embeddings: np.ndarray) -> None:
+def _keep_embeddings(store: Store, spec: Spec, embeddings: np.ndarray) -> None:
     file = _embeddings_file(store, spec)
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(f".{os.getpid()}.part")
@@ -132,10 +154,9 @@ def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements:
     """Save the few pictures that the chapters show of an autoencoder: Figure 3, what some elements respond to, and some
     of the images that the filter picks from all of the embedding, beside as many random ones.
     """
-    top, left = ((size - training.CROP) // 2 for size in dataset.train_images.shape[1:3])
     count = len(dataset.test_images)
     shown = np.random.default_rng(0).choice(count, min(elements, count), replace=False)
-    crops = dataset.test_images[shown][:, top : top + training.CROP, left : left + training.CROP]
+    crops = _centre(dataset.test_images[shown])
     codes = training.embed(encoder, dataset.test_images[shown])
     columns = np.linspace(0, embeddings.shape[1] - 1, elements).astype(int)
     strongest = np.argsort(-embeddings[:, columns], axis=0, kind="stable")[:each].T
@@ -163,7 +184,7 @@ def _as_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def embeddings_of(
-    spec: Autoencoder, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
+    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
 ) -> np.ndarray:
     """Return the embeddings `(N, n)` float32 that `spec` describes, trained now if they are not at hand."""
     file = _embeddings_file(store, spec)
@@ -177,31 +198,29 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     ledger, embeddings = [], np.zeros((len(dataset.train_images), 1), dtype="float32")
     if spec.embedding is not None:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
-        ledger += store.records()[key(spec.embedding)].ledger
+        ledger += _shared(store.records()[key(spec.embedding)])
     if spec.validation:
         dataset, embeddings = data.hold_out(dataset), embeddings[data.training_rows(dataset)]
     pixels, labels = dataset.train_images, dataset.train_labels
-    everything = np.arange(len(pixels))
-    steps_on_subset = 0 if spec.selector == ALL else round(spec.steps * spec.split / 100)
-    metrics, phases = {"kept": len(pixels), "distinct": len(pixels)}, []
-    if steps_on_subset:
-        start = time.perf_counter()
-        subset = selection.SELECTORS[spec.selector](embeddings, spec.keep, labels=labels, seed=spec.seed)
-        ledger.append({"stage": "selection", "seconds": time.perf_counter() - start, "samples": len(pixels)})
-        metrics |= {"kept": len(subset), "distinct": len(np.unique(subset))}
-        metrics["class_counts"] = np.bincount(labels[subset], minlength=len(dataset.class_names)).tolist()
-        metrics["contrast"] = float((pixels[subset] / 255).std(axis=(1, 2, 3)).mean())  # of an image, on average
-        phases.append(training.Phase(subset, steps_on_subset))
-    if spec.steps > steps_on_subset:
-        phases.append(training.Phase(everything, spec.steps - steps_on_subset))
+    network = _network(spec, dataset, spec.seed)
+    probabilities = training.classify(network, _on_device(dataset), divide_by=spec.divide_by, softmax=True)
+    select = selection.SELECTORS.get(spec.selector)
+    cost = {"stage": "selection", "seconds": 0.0, "samples": 0}
+    chosen = []
 
-    network = models.classifier(
-        len(dataset.class_names),
-        shape=(training.CROP, training.CROP, pixels.shape[-1]),
-        width=spec.width,
-        norm_momentum=spec.norm_momentum,
-        seed=spec.seed,
-    )
+    def choose(k: int, seed: int = spec.seed, now: bool = False) -> np.ndarray:
+        start = time.perf_counter()
+        rows = select(probabilities() if now else embeddings, k, labels=labels, seed=seed)
+        cost["seconds"] += time.perf_counter() - start
+        cost["samples"] += len(pixels)
+        chosen.append(rows)
+        return rows
+
+    def shrink() -> None:
+        if spec.shrink is not None:
+            training.shrink_and_perturb(network, _network(spec, dataset, spec.seed + 1), spec.shrink)
+
+    phases = recipes.phases(spec, len(pixels), choose, shrink)
     trainer = training.classifier_trainer(
         network,
         _on_device(dataset) if spec.feed == "device" else pixels.shape[1:],
@@ -211,6 +230,8 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         divide_by=spec.divide_by,
         momentum=spec.momentum,
         averaging=training.averaging_for(spec.steps) if spec.averaging is None else spec.averaging,
+        ends=recipes.rate_ends(spec, phases),
+        optimizer=spec.optimizer,
     )
     test, test_labels = dataset.test_images, dataset.test_labels
     some = np.random.default_rng(0).permutation(len(test))[: spec.curve_images]
@@ -227,6 +248,10 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         fetch=images.fetcher(spec.feed, pixels),
         progress=f"{spec.selector}, seed {spec.seed}" if progress else None,
     )
+    metrics = {"kept": len(pixels), "distinct": len(pixels)}
+    if chosen:
+        ledger.append(cost)
+        metrics |= _of_subset(chosen[0], dataset)
     ledger += _training_ledger("training", history)
     start = time.perf_counter()
     logits = training.classify(network, test, divide_by=spec.divide_by)()
@@ -237,7 +262,39 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     of_class = [right[test_labels == c] for c in range(len(dataset.class_names))]
     metrics["class_accuracy"] = [float(part.mean()) if len(part) else None for part in of_class]  # None: no test image
     metrics["test_images"] = len(test)
+    if spec.proxy:
+        _embed(store, spec, ledger, probabilities)
     return Record(spec, metrics, ledger, where, _curve(history))
+
+
+def _shared(record: Record) -> list[dict]:
+    """Return the ledger of an embedding as one of its runs carries it: a proxy's stages by another name than its own,
+    and without the evaluation, which was made for the pages.
+    """
+    if not isinstance(record.spec, Run):
+        return record.ledger
+    lines = [line for line in record.ledger if line["stage"] != "evaluation"]
+    return [line | {"stage": f"proxy {line['stage']}".replace("proxy embedding", "embedding")} for line in lines]
+
+
+def _network(spec: Run, dataset: data.Dataset, seed: int):
+    return models.NETWORKS[spec.network](
+        len(dataset.class_names),
+        shape=(training.CROP, training.CROP, dataset.train_images.shape[-1]),
+        width=spec.width,
+        norm_momentum=spec.norm_momentum,
+        seed=seed,
+    )
+
+
+def _of_subset(subset: np.ndarray, dataset: data.Dataset) -> dict:
+    pixels, labels = dataset.train_images[subset], dataset.train_labels[subset]
+    return {
+        "kept": len(subset),
+        "distinct": len(np.unique(subset)),
+        "class_counts": np.bincount(labels, minlength=len(dataset.class_names)).tolist(),
+        "contrast": float((pixels / 255).std(axis=(1, 2, 3)).mean()),  # of an image, on average
+    }
 
 
 def _training_ledger(stage: str, history) -> list[dict]:
@@ -256,7 +313,7 @@ def _curve(history) -> dict:
 
 
 def record(
-    specs: Sequence[Run | Autoencoder],
+    specs: Sequence[Spec],
     dataset: data.Dataset,
     store: Store,
     profile_name: str,

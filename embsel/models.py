@@ -1,4 +1,5 @@
-"""The paper's two networks, exactly as its Figures 1 and 2 draw them, with the sizes as arguments.
+"""The paper's two networks, exactly as its Figures 1 and 2 draw them, with the sizes as arguments, and a second
+classifier to compare.
 
 Neither knows how it is trained. Weights start from Glorot's uniform distribution (Keras' default; the paper gives
 none), drawn from `seed`.
@@ -29,6 +30,9 @@ class _Build:
 
     def conv(self, width: int):
         return layers.Conv2D(width, 5, padding="same", activation="relu", kernel_initializer=self._start())
+
+    def plain(self, width: int, size: int, stride: int):
+        return layers.Conv2D(width, size, stride, "same", use_bias=False, kernel_initializer=self._start())
 
     def deconv(self, width: int, activation: str | None = "relu"):
         return layers.Conv2DTranspose(
@@ -81,6 +85,42 @@ def classifier(
         ],
         name="classifier",
     )
+
+
+def resnet(
+    classes: int,
+    *,
+    shape: tuple[int, int, int] = (24, 24, 3),
+    width: int = 64,
+    decay: float = 0.004,
+    norm_momentum: float = NORM_MOMENTUM,
+    seed: int = 0,
+) -> keras.Model:
+    """Return a small residual network (He et al. 2016) with the interface of `classifier`, the book's second network.
+
+    Three stages of two blocks of 3x3 convolutions, `width` / 4 filters in the first, twice as many and half the height
+    and width in each further one; the mean over the picture goes to the logits, with `decay` on their weights.
+    """
+    build = _Build(seed)
+
+    def conv(x, filters, stride=1, size=3):
+        x = build.plain(filters, size, stride)(x)
+        return _norm(norm_momentum)(x)
+
+    pixels = keras.Input(shape)
+    x = layers.ReLU()(conv(pixels, max(1, width // 4)))
+    for stage in range(3):
+        filters = max(1, width // 4) * 2**stage
+        for block in range(2):
+            stride = 2 if stage and not block else 1
+            around = conv(x, filters, stride, 1) if stride == 2 else x
+            inner = layers.ReLU()(conv(x, filters, stride))
+            x = layers.ReLU()(conv(inner, filters) + around)
+    logits = build.dense(classes, None, decay)(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(pixels, logits, name="resnet")
+
+
+NETWORKS = {"paper": classifier, "resnet": resnet}
 
 
 def autoencoder(

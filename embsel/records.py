@@ -24,12 +24,16 @@ VERSION = 1  # of a record; a reader skips what a later version wrote
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "book" / "results"
 FEEDS = ("device", "host", "encoded")  # where the images of a step come from
+PLANS = ("switch", "fresh", "grow", "sift", "prune")  # how a run goes through its images (`recipes`)
+SCHEDULES = ("constant", "linear", "restart")  # of the learning rate; restart: down to zero by the end of each phase
+NETWORKS = ("paper", "resnet")
+OPTIMIZERS = ("sgd", "adamw")
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
 _NUMBERS = (int, float, int | None, float | None)
-_MOST = {"seed": math.inf, "split": 100, "momentum": 1, "averaging": 1, "norm_momentum": 1}  # of those that may be 0
+_MOST = {"seed": math.inf, "split": 100} | dict.fromkeys(("momentum", "averaging", "norm_momentum", "shrink"), 1)
 
 
-def _check(spec) -> None:
+def _check(spec, may_be_zero: str = "") -> None:
     """Refuse a field of another type or a number out of range; make 1 the 1.0 of a float field, for equal keys."""
     for item in dataclasses.fields(spec):
         value, limits = getattr(spec, item.name), ""
@@ -40,16 +44,23 @@ def _check(spec) -> None:
         object.__setattr__(spec, item.name, value)
         good = isinstance(value, item.type) and isinstance(value, bool) == (item.type is bool)
         if item.type in _NUMBERS:
-            most = _MOST.get(item.name)
+            most = math.inf if item.name == may_be_zero else _MOST.get(item.name)
             limits = ", above 0 and finite" if most is None else f", from 0 to {most}"
             good = good and (value is None or (0 < value < math.inf if most is None else 0 <= value <= most))
         wanted = getattr(item.type, "__name__", item.type)
         require(good, f"{type(spec).__name__}.{item.name} must be of type {wanted}{limits}, not {value!r}.")
 
 
+class Spec:
+    """What can be carried out: an autoencoder, pixels' components, a run."""
+
+
 @dataclass(frozen=True)
-class Autoencoder:
-    """How an embedding is made: the autoencoder's training (paper, section 4.2). `dataset` is its fingerprint."""
+class Autoencoder(Spec):
+    """How an embedding is made: the autoencoder's training (paper, section 4.2). `dataset` is its fingerprint.
+
+    Without any step the encoder keeps its random weights: a random convolutional feature of each image.
+    """
 
     dataset: str
     steps: int
@@ -60,20 +71,36 @@ class Autoencoder:
     seed: int = 0
 
     def __post_init__(self):
-        _check(self)
+        _check(self, may_be_zero="steps")
         good = len(self.widths) == 3 and all(type(width) is int and width > 0 for width in self.widths)
         require(good, f"Autoencoder.widths must be three whole numbers of at least 1, not {self.widths!r}.")
 
 
 @dataclass(frozen=True)
-class Run:
+class Pixels(Spec):
+    """An embedding without training: the first principal components of the pixels of each image's centre crop."""
+
+    dataset: str
+    components: int = 216
+    seed: int = 0
+
+    def __post_init__(self):
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Run(Spec):
     """One training of the classifier, from nothing to its test accuracy.
 
     The first `split` percent of the `steps` train on the `keep` images that `selector` picks, the rest on all of them
-    (section 4.4, Figure 4); the selector `"all"` is the baseline. `dataset` is the fingerprint. With `validation` the
-    test set is a tenth of the training set, held out. `embedding` says where the embeddings come from; a selector
-    that needs none has None. `budget` ends training after so many seconds (section 5.3). `averaging` None means the
-    last tenth of the run (`training.averaging_for`). `feed` says how the images reach the network (`images.fetcher`).
+    (section 4.4, Figure 4); the selector `"all"` is the baseline. `plan` is how the subset's steps go through the
+    images (`recipes`), `schedule` what the learning rate does, `shrink` the share of its own weights that the network
+    keeps at the switch (`training.shrink_and_perturb`). `embedding` says where the embeddings come from: an
+    autoencoder, the pixels or, for a selector that needs a proxy, another run with `proxy`, whose class probabilities
+    they are; a selector that needs none has None. `dataset` is the fingerprint. With `validation` the test set is a
+    tenth of the training set, held out. `budget` ends training after so many seconds (section 5.3). `averaging` None
+    means the last tenth of the run (`training.averaging_for`). `feed` is how the images reach the network
+    (`images.fetcher`).
     """
 
     dataset: str
@@ -89,28 +116,39 @@ class Run:
     momentum: float = 0.9
     seed: int = 0
     validation: bool = False
-    embedding: Autoencoder | None = None
+    embedding: Spec | None = None
     every: int | None = None
     curve_images: int = 2000
     budget: float | None = None
     averaging: float | None = None
     norm_momentum: float = 0.9
     feed: str = "device"
+    plan: str = "switch"
+    schedule: str = "constant"
+    shrink: float | None = None
+    optimizer: str = "sgd"
+    network: str = "paper"
+    proxy: bool = False
 
     def __post_init__(self):
         _check(self)
         for kind, name, known in (("way to standardise", self.divide_by, ("deviation", "variance")),
                                   ("feed", self.feed, FEEDS),
+                                  ("plan", self.plan, PLANS),
+                                  ("schedule", self.schedule, SCHEDULES),
+                                  ("optimizer", self.optimizer, OPTIMIZERS),
+                                  ("network", self.network, NETWORKS),
                                   ("selector", self.selector, (ALL, *selection.SELECTORS))):
             if name not in known:
                 raise unknown(kind, name, known)
         if self.selector != ALL:
             require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
-            require(self.embedding or self.selector in selection.NEEDS_NO_EMBEDDING,
+            unaided = self.selector in selection.NEEDS_NO_EMBEDDING or self.plan == "prune"
+            require(self.embedding or unaided,
                     f"The selector {self.selector!r} needs embeddings: give the Run an Autoencoder.")
 
 
-def key(spec: Run | Autoencoder) -> str:
+def key(spec: Spec) -> str:
     """Return the name of a spec in the store: 12 hex digits of its fields, those at their default left out.
 
     Leaving them out lets a later version add a field without renaming what is recorded.
@@ -118,7 +156,7 @@ def key(spec: Run | Autoencoder) -> str:
     return hashlib.sha256(json.dumps(spec, default=_lean, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _lean(spec: Run | Autoencoder) -> dict:
+def _lean(spec: Spec) -> dict:
     values = {item.name: (getattr(spec, item.name), item.default) for item in dataclasses.fields(spec)}
     return {"kind": type(spec).__name__} | {name: value for name, (value, usual) in values.items() if value != usual}
 
@@ -129,7 +167,7 @@ class Record:
     samples}`, and the `provenance`: dataset, hardware, backend, versions, commit, time, profile.
     """
 
-    spec: Run | Autoencoder
+    spec: Spec
     metrics: dict
     ledger: list[dict]
     provenance: dict
@@ -151,11 +189,8 @@ class Record:
         try:
             content = json.loads(line)
             require(content["version"] <= VERSION, f"record version {content['version']} is of a later embsel")
-            spec = dict(content["spec"])
-            if spec.get("embedding"):
-                spec["embedding"] = Autoencoder(**spec["embedding"])
-            spec = {"Run": Run, "Autoencoder": Autoencoder}[content["kind"]](**spec)
-            return cls(spec, **{name: content[name] for name in ("metrics", "ledger", "provenance", "curve")})
+            rest = {name: content[name] for name in ("metrics", "ledger", "provenance", "curve")}
+            return cls(_spec(content["spec"]), **rest)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"it is not a record that can be read ({type(error).__name__}: {error}).") from error
 
@@ -164,9 +199,16 @@ class Record:
         return sum(line["seconds"] for line in self.ledger if not stages or line["stage"] in stages)
 
     def own_seconds(self) -> float:
-        """Return the seconds this record alone took: without the autoencoder, which has a record of its own."""
-        shared = ("autoencoder compilation", "autoencoder", "embedding")
-        return self.seconds() - (self.seconds(*shared) if isinstance(self.spec, Run) else 0)
+        """Return the seconds this record alone took: without its embedding, which has a record of its own."""
+        shared = ("autoencoder", "proxy", "embedding") if isinstance(self.spec, Run) else ()
+        return sum(line["seconds"] for line in self.ledger if line["stage"].split()[0] not in shared)
+
+
+def _spec(values: dict) -> Spec:
+    """Return the spec with these fields; `TypeError` if no kind of spec has them."""
+    kind = Run if "selector" in values else Pixels if "components" in values else Autoencoder
+    embedding = values.get("embedding")
+    return kind(**values | ({"embedding": _spec(embedding)} if embedding else {}))
 
 
 class Store:
@@ -224,10 +266,12 @@ class Store:
 def describe(record: Record) -> str:
     """Return one line on a record: what it was, what came out and the seconds it took."""
     spec, metrics = record.spec, record.metrics
-    if isinstance(spec, Autoencoder):
-        what, result = f"autoencoder, {spec.steps} steps", f"loss {metrics['loss']:.4f}"
-    else:
+    if isinstance(spec, Run):
         what, result = f"{spec.selector} {spec.split}/{100 - spec.split}", f"accuracy {metrics['test_accuracy']:.3f}"
+    else:
+        what, result = type(spec).__name__.lower(), f"{metrics['elements']} elements"
+        if getattr(spec, "steps", 0):
+            what, result = f"{what}, {spec.steps} steps", f"loss {metrics['loss']:.4f}"
     return f"{what}, seed {spec.seed}: {result}, {record.seconds():.0f} s"
 
 

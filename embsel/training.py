@@ -26,14 +26,19 @@ CHUNK = 50  # steps per compiled call: the host speaks to the device once in so 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training on the images `indices` `(n,)`: so many `steps`, or so many `seconds` of training time."""
+    """A stretch of training on the images `indices` `(n,)`: so many `steps`, or so many `seconds` of training time.
 
-    indices: np.ndarray
+    `indices` may also be a function that takes a random generator and returns the images of one pass, in their order:
+    it is called before each pass. `begin` is called before the first step.
+    """
+
+    indices: np.ndarray | Callable[[np.random.Generator], np.ndarray]
     steps: int | None = None
     seconds: float | None = None
+    begin: Callable[[], None] | None = None
 
     def __post_init__(self):
-        if len(self.indices) == 0:
+        if not callable(self.indices) and len(self.indices) == 0:
             raise InputError("A phase needs at least one image to train on, and got none.")
         if (self.steps is None) == (self.seconds is None):
             raise InputError("A phase is given in steps or in seconds: give exactly one of the two.")
@@ -72,12 +77,16 @@ def classifier_trainer(
     divide_by: str = images.DIVIDE_BY,
     momentum: float = MOMENTUM,
     averaging: float = 0.0,
+    ends: Sequence[int] = (),
+    optimizer: str = "sgd",
 ) -> keras.Model:
     """Return the model that trains `network`: image numbers `(B,)` in, logits out, cross-entropy (Equation 1).
 
     On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped
-    without `augment`. `rate` is the learning rate of SGD, `averaging` the decay of the average of its weights. Where
-    the host feeds the images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not numbers.
+    without `augment`. `rate` is the learning rate of SGD with momentum or, for the `optimizer` ``"adamw"``, of AdamW;
+    with `ends` it falls to zero by each of these steps (`Falling`). `averaging` is the decay of the average of the
+    weights. Where the host feeds the images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not
+    numbers.
     """
     fed, pixels = _entrance(store)
     if augment:
@@ -86,7 +95,42 @@ def classifier_trainer(
     else:
         pixels = keras.layers.CenterCrop(CROP, CROP)(pixels)
     model = keras.Model(fed, network(images.Standardise(divide_by)(pixels)))
-    return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), rate, momentum, averaging)
+    rate = Falling(rate, ends) if ends else float(rate)
+    average = _average(averaging)
+    if optimizer == "adamw":
+        update = keras.optimizers.AdamW(rate, weight_decay=0.0, **average)  # the loss has the paper's weight decay
+    else:
+        update = keras.optimizers.SGD(rate, float(momentum), **average)
+    return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), update)
+
+
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that falls from `rate` in a straight line to zero at each of the steps `ends`, ascending, and
+    starts anew after it: one end is a linear schedule, two are a restart.
+    """
+
+    def __init__(self, rate: float, ends: Sequence[int]):
+        self.rate, self.ends = float(rate), [int(end) for end in ends]
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = ops.zeros_like(step)
+        for start, end in zip([0, *self.ends], self.ends, strict=False):
+            inside = ops.logical_and(step >= start, step < end)
+            rate = ops.where(inside, self.rate * (end - step) / max(1, end - start), rate)
+        return rate
+
+    def get_config(self):
+        return {"rate": self.rate, "ends": self.ends}
+
+
+def shrink_and_perturb(network, fresh, keep: float) -> None:
+    """Move `network`'s weights towards those of `fresh`, a newly started one: `keep` of their own and the rest of its.
+
+    Against the bad start that a network has which was trained on part of the data (Ash and Adams, 2020).
+    """
+    for own, new in zip(network.trainable_variables, fresh.trainable_variables, strict=True):
+        own.assign(keep * own + (1 - keep) * new)
 
 
 def autoencoder_trainer(
@@ -107,7 +151,8 @@ def autoencoder_trainer(
     numbers, pixels = _entrance(store)
     crop = images.RandomCropFlip(CROP, 2 * seed + 1)(pixels)
     model = keras.Model(numbers, decoder(encoder(crop)) - crop)
-    return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), rate, momentum, averaging)
+    update = keras.optimizers.SGD(float(rate), float(momentum), **_average(averaging))
+    return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), update)
 
 
 def _entrance(store: images.ImageStore | tuple[int, int, int]) -> tuple:
@@ -122,9 +167,12 @@ def _entrance(store: images.ImageStore | tuple[int, int, int]) -> tuple:
     return pixels, ops.cast(pixels, "float32") / 255.0
 
 
-def _compile(model, loss, rate: float, momentum: float, averaging: float):
-    average = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
-    model.compile(keras.optimizers.SGD(float(rate), float(momentum), **average), loss, jit_compile=False)
+def _average(averaging: float) -> dict:
+    return {"use_ema": True, "ema_momentum": averaging} if averaging else {}
+
+
+def _compile(model, loss, optimizer):
+    model.compile(optimizer, loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -173,6 +221,8 @@ def train(
     bar = tqdm(total=sum(p.steps or 0 for p in phases) or None, desc=progress, disable=progress is None, leave=False)
     with bar:
         for phase_number, phase in enumerate(phases):
+            if phase.begin:
+                phase.begin()
             batches = _batches(phase.indices, batch, rng)
             steps, seconds = 0, 0.0
             while left := min(_steps_left(phase, steps, seconds), _affordable(budget, step, history.training_seconds)):
@@ -222,12 +272,13 @@ def _affordable(budget: float | None, steps: int, seconds: float) -> int:
     return max(1, int((budget - seconds) * steps / seconds)) if steps else 1
 
 
-def _batches(indices: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield batches `(batch,)` for ever: one shuffle of all `indices` after the other, cut without a gap."""
+def _batches(indices, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield batches `(batch,)` for ever: one pass after the other, shuffled anew, cut without a gap."""
     waiting = np.empty(0, dtype="int32")
     while True:
         while len(waiting) < batch:
-            waiting = np.concatenate([waiting, rng.permutation(indices).astype("int32")])
+            new = indices(rng) if callable(indices) else rng.permutation(indices)
+            waiting = np.concatenate([waiting, new.astype("int32")])
         yield waiting[:batch]
         waiting = waiting[batch:]
 
@@ -304,11 +355,18 @@ def averaged_weights(model: keras.Model):
             variable.assign(value)
 
 
-def classify(network, pixels: np.ndarray, *, divide_by: str = images.DIVIDE_BY) -> Callable[[], np.ndarray]:
-    """Return a function that gives `network`'s logits `(n, classes)` for the centre crops of uint8 `pixels` `(n, H,
-    W, C)`.
+def classify(
+    network, pixels: np.ndarray | images.ImageStore, *, divide_by: str = images.DIVIDE_BY, softmax: bool = False
+) -> Callable[[], np.ndarray]:
+    """Return a function that gives `network`'s logits `(n, classes)`, or with `softmax` class probabilities, for the
+    centre crops of uint8 `pixels` `(n, H, W, C)`, an array or a store.
     """
-    return _predictor(lambda crop: network(images.Standardise(divide_by)(crop)), images.ImageStore(pixels))
+
+    def answer(crop):
+        logits = network(images.Standardise(divide_by)(crop))
+        return ops.softmax(logits) if softmax else logits
+
+    return _predictor(answer, pixels)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> dict:
@@ -321,10 +379,11 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict:
 
 def embed(encoder, pixels: np.ndarray) -> np.ndarray:
     """Return the embeddings `(N, n)` float32 of the centre crops of uint8 `pixels` `(N, H, W, C)`."""
-    return _predictor(encoder, images.ImageStore(pixels))()
+    return _predictor(encoder, pixels)()
 
 
-def _predictor(network: Callable, store: images.ImageStore, batch: int = 1000) -> Callable[[], np.ndarray]:
+def _predictor(network: Callable, pixels, batch: int = 1000) -> Callable[[], np.ndarray]:
+    store = pixels if isinstance(pixels, images.ImageStore) else images.ImageStore(pixels)
     numbers, pixels = _entrance(store)
     model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(pixels)))
     every = np.arange(store.images.shape[0], dtype="int32")

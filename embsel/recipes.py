@@ -1,0 +1,75 @@
+"""Plans: in which order a run goes through its images. The paper's is one of them, "switch": a subset, then everything.
+
+A plan is a function `(spec, count, choose) -> phases`, where `count` is the number of training images and
+`choose(k, seed=..., now=False)` returns the `k` images that the run's selector picks, by its embeddings or, with
+`now`, by what the network itself thinks of every image at that moment. Every plan spends `spec.split` percent of the
+steps its own way and the rest on all the data.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from embsel.records import ALL, Run
+from embsel.training import Phase
+
+Choose = Callable[..., np.ndarray]
+
+
+def switch(spec: Run, count: int, choose: Choose) -> list:
+    """One subset, chosen once (the paper's section 4.4)."""
+    return [choose(spec.keep, seed=spec.seed)]
+
+
+def fresh(spec: Run, count: int, choose: Choose) -> list:
+    """Another subset for every pass over it (RS2, Okanovic et al. 2024, if it is a random one)."""
+    return [lambda rng: rng.permutation(choose(spec.keep, seed=int(rng.integers(2**31))))]
+
+
+def grow(spec: Run, count: int, choose: Choose) -> list:
+    """Subsets of twice the size each time, in equal stretches of steps, the largest at most half of the data."""
+    sizes = [spec.keep]
+    while 4 * sizes[-1] <= count:
+        sizes.append(2 * sizes[-1])
+    return [choose(size, seed=spec.seed) for size in sizes]
+
+
+def sift(spec: Run, count: int, choose: Choose) -> list:
+    """Of each handful of images as large as so many batches, the one batch that the selector ranks highest: from all
+    the data the share that `keep` is of it, so that easy images come rarely and none never (as airbench's proxy does).
+    """
+    place = np.empty(count, dtype=int)
+    place[choose(count, seed=spec.seed)] = np.arange(count)  # 0: picked first
+    handful = round(spec.batch * count / spec.keep)
+
+    def one_pass(rng: np.random.Generator) -> np.ndarray:
+        order = rng.permutation(count)
+        hands = np.split(order, range(handful, count, handful))
+        return np.concatenate([hand[np.argsort(place[hand])[: -(-len(hand) * spec.keep // count)]] for hand in hands])
+
+    return [one_pass]
+
+
+def prune(spec: Run, count: int, choose: Choose) -> list:
+    """For every pass the images that the network itself would have chosen by now (with `el2n`: not yet learned)."""
+    return [lambda rng: rng.permutation(choose(spec.keep, now=True))]
+
+
+PLANS = {plan.__name__: plan for plan in (switch, fresh, grow, sift, prune)}
+
+
+def phases(spec: Run, count: int, choose: Choose, begin: Callable[[], None] | None = None) -> list[Phase]:
+    """Return the phases of `spec`; `begin` is called where all the data comes in."""
+    first = 0 if spec.selector == ALL else round(spec.steps * spec.split / 100)
+    stretches = PLANS[spec.plan](spec, count, choose) if first else []
+    ends = np.linspace(0, first, len(stretches) + 1).round().astype(int)
+    planned = [Phase(rows, int(steps)) for rows, steps in zip(stretches, np.diff(ends), strict=True)]
+    if spec.steps > first:
+        planned.append(Phase(np.arange(count), spec.steps - first, begin=begin if first else None))
+    return planned
+
+
+def rate_ends(spec: Run, planned: list[Phase]) -> list[int]:
+    """Return the steps by which the learning rate is down to zero: none, the last, or the last of each phase."""
+    ends = np.cumsum([phase.steps for phase in planned]).tolist()
+    return {"constant": [], "linear": ends[-1:], "restart": ends}[spec.schedule]
