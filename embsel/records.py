@@ -141,11 +141,17 @@ class Run(Spec):
                                   ("selector", self.selector, (ALL, *selection.SELECTORS))):
             if name not in known:
                 raise unknown(kind, name, known)
-        if self.selector != ALL:
-            require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
-            unaided = self.selector in selection.NEEDS_NO_EMBEDDING or self.plan == "prune"
-            require(self.embedding or unaided,
-                    f"The selector {self.selector!r} needs embeddings: give the Run an Autoencoder.")
+        if self.selector == ALL:
+            return
+        require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
+        needs, source, name = selection.SELECTORS[self.selector].needs, self.embedding, repr(self.selector)
+        if self.plan == "prune":  # it chooses by the class probabilities of the very network that it trains
+            require(needs != "embedding", f"The plan 'prune' has class probabilities: {name} cannot choose by them.")
+        elif needs == "proxy":
+            by_proxy = isinstance(source, Run) and source.proxy
+            require(by_proxy, f"The selector {name} needs class probabilities: give Run.embedding a Run with proxy=True.")
+        elif needs == "embedding":
+            require(source, f"The selector {name} needs embeddings: give the Run an Autoencoder.")
 
 
 def key(spec: Spec) -> str:

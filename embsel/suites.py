@@ -83,10 +83,17 @@ def autoencoder(sizes: Profile, dataset: data.Dataset | str, seed: int = 0) -> A
     )
 
 
+def proxy(sizes: Profile, dataset: data.Dataset | str, seed: int = 0) -> Run:
+    """Return the short run of a narrow network whose class probabilities `margin` and `el2n` choose by."""
+    short = {"steps": max(1, sizes.steps // 5), "width": max(1, sizes.width // 4), "every": sizes.steps}
+    return baseline(sizes, dataset, seed=seed, proxy=True, **short)
+
+
 def subset_run(sizes: Profile, dataset: data.Dataset | str, selector: str, seed: int, **changes) -> Run:
-    """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder, if it has one."""
-    embedding = None if selector in selection.NEEDS_NO_EMBEDDING else autoencoder(sizes, dataset, seed)
-    return baseline(sizes, dataset, selector=selector, keep=sizes.keep, seed=seed, embedding=embedding, **changes)
+    """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder or proxy, if any."""
+    make = {"nothing": lambda *_: None, "embedding": autoencoder, "proxy": proxy}[selection.SELECTORS[selector].needs]
+    usual = {"keep": sizes.keep, "embedding": make(sizes, dataset, seed)}
+    return baseline(sizes, dataset, selector=selector, seed=seed, **usual | changes)
 
 
 def learning_rate(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
