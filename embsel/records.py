@@ -149,7 +149,7 @@ class Run(Spec):
             require(needs != "embedding", f"The plan 'prune' has class probabilities: {name} cannot choose by them.")
         elif needs == "proxy":
             by_proxy = isinstance(source, Run) and source.proxy
-            require(by_proxy, f"The selector {name} needs class probabilities: give Run.embedding a Run with proxy=True.")
+            require(by_proxy, f"The selector {name} needs class probabilities: give the Run one with proxy=True.")
         elif needs == "embedding":
             require(source, f"The selector {name} needs embeddings: give the Run an Autoencoder.")
 
