@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embsel import data, selection
 from embsel.errors import unknown
-from embsel.records import ALL, FEEDS, Autoencoder, Record, Run
+from embsel.records import ALL, FEEDS, Autoencoder, Record, Run, Spec
 
 BUDGET = 7 / 12.27  # the paper's seven minutes, as a share of its full run of 736 seconds
 
@@ -234,6 +234,16 @@ def part_one(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Rec
     return [*first, *splits(sizes, dataset), *rest]
 
 
+def rivals(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
+    """Return the runs on a subset alone of every selector that `filtering` has not, with what each chooses by."""
+    have = {getattr(spec, "selector", None) for spec in filtering(sizes, dataset)}
+    suite = []
+    for seed in _few(sizes):
+        runs = [subset_run(sizes, dataset, name, seed) for name in selection.SELECTORS if name not in have]
+        suite += dict.fromkeys([*(run.embedding for run in runs if run.embedding), *runs])
+    return suite
+
+
 SUITES: dict[str, Callable[..., list]] = {
     "learning-rate": learning_rate,
     "filtering": filtering,
@@ -243,6 +253,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "feeding": feeding,
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
+    "rivals": rivals,
 }
 
 
