@@ -88,6 +88,9 @@ def read(folder):
         ({"budget": float("inf")}, r"Run\.budget, .* not inf\."),
         ({"budget": float("nan")}, r"Run\.budget, .* not nan\."),
         ({"budget": "7 min"}, r"Run\.budget must be of type float \| None, not '7 min'\."),
+        ({"feed": "encode"}, r"no feed named 'encode'; did you mean 'encoded'\?$"),
+        ({"feed": "x"}, r"no feed named 'x'; known: device, encoded, host\.$"),
+        ({"feed": None}, r"Run\.feed must be of type str, not None\."),
         ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
         ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
     ],
@@ -140,9 +143,18 @@ def test_the_keys_of_recorded_runs_do_not_change():
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
     run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
               divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
-              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9)  # fmt: skip
+              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device")  # fmt: skip
     assert key(autoencoder) == key(AUTOENCODER)
     assert key(run) == key(RUN)
+
+
+def test_records_of_before_there_was_a_feed_are_still_found():
+    """The fields of two committed records, without any that is younger than they are, and their keys."""
+    sizes = {"steps": 600, "batch": 128, "rate": 0.0125, "every": 100, "seed": 1}
+    embedding = Autoencoder("e241af4f9084", 1500, 128, seed=1)
+    assert key(Run("e241af4f9084", ALL, **sizes)) == "f948395f2299"
+    chosen = Run("e241af4f9084", "top_activations", **sizes, keep=4320, embedding=embedding)
+    assert key(chosen) == "a3fe47fa834e"
 
 
 OTHER = {
@@ -150,7 +162,7 @@ OTHER = {
         "dataset": "ba9876543210", "selector": "random_subset", "steps": 201, "batch": 65, "rate": 0.06, "keep": 37,
         "split": 50, "width": 63, "augment": False, "divide_by": "variance", "momentum": 0.8, "seed": 1,
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
-        "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99,
+        "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99, "feed": "host",
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,
