@@ -45,7 +45,7 @@ def _check(spec, may_be_zero: str = "") -> None:
         good = isinstance(value, item.type) and isinstance(value, bool) == (item.type is bool)
         if item.type in _NUMBERS:
             most = math.inf if item.name == may_be_zero else _MOST.get(item.name)
-            limits = ", above 0 and finite" if most is None else f", from 0 to {most}"
+            limits = {None: ", above 0 and finite", math.inf: ", at least 0"}.get(most, f", from 0 to {most}")
             good = good and (value is None or (0 < value < math.inf if most is None else 0 <= value <= most))
         wanted = getattr(item.type, "__name__", item.type)
         require(good, f"{type(spec).__name__}.{item.name} must be of type {wanted}{limits}, not {value!r}.")

@@ -96,28 +96,30 @@ def core(loop="host"):
     pixels = np.concatenate([pixels, pixels[:, :, ::-1]], axis=2).astype("uint8")
     kept, labels = pixels.copy(), np.arange(12) % 3
     phases = [training.Phase(np.arange(12), 2), training.Phase(np.arange(6), 3)]
-    order = {"batch": 6, "seed": 2}
-    found = {}
+    order = {"batch": 6, "seed": 2, "every": 1}
 
     def numbers(tensors):
         return [keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(tensor)).tolist() for tensor in tensors]
 
-    network = models.classifier(3, width=4, dense=(8, 6))
-    start(network)
-    model = training.classifier_trainer(
-        network, images.ImageStore(pixels), rate=0.05, seed=0, augment=False, averaging=0.6
-    )
-    logits = training.classify(network, pixels)
+    def classify(store, fetch=None):
+        network = models.classifier(3, width=4, dense=(8, 6))
+        start(network)
+        model = training.classifier_trainer(network, store, rate=0.05, seed=0, augment=False, averaging=0.6)
+        logits = training.classify(network, pixels)
 
-    def evaluate():
-        return training.score(logits(), labels)
+        def evaluate():
+            return training.score(logits(), labels)
 
-    history = training.train(model, labels, phases, **order, evaluate=evaluate, every=1)
-    found["curve"] = [history.column(name).tolist() for name in ("loss", "test_loss", "test_accuracy")]
-    found["hardware"] = backend.hardware()
-    found["averaged"] = numbers(model.trainable_variables)
-    found["moving"] = numbers(variable for variable in network.non_trainable_variables if "moving" in variable.path)
-    found["logits"] = logits().tolist()
+        history = training.train(model, labels, phases, **order, evaluate=evaluate, fetch=fetch)
+        return {
+            "curve": [history.column(name).tolist() for name in ("loss", "test_loss", "test_accuracy")],
+            "averaged": numbers(model.trainable_variables),
+            "moving": numbers(variable for variable in network.non_trainable_variables if "moving" in variable.path),
+            "logits": logits().tolist(),
+        }
+
+    found = {"hardware": backend.hardware(), **classify(images.ImageStore(pixels))}
+    found["fed"] = classify(pixels.shape[1:], images.fetcher("host", pixels))["curve"]
     if loop == "device":  # slow to compile on a CPU: once is enough
         print(json.dumps(found))
         return
@@ -125,7 +127,7 @@ def core(loop="host"):
     encoder, decoder = models.autoencoder(widths=(4, 3, 2))
     start(encoder, decoder)
     model = training.autoencoder_trainer(encoder, decoder, images.ImageStore(pixels), rate=0.1, seed=0, averaging=0.6)
-    history = training.train(model, labels, phases, **order, every=1)
+    history = training.train(model, labels, phases, **order)
     found["autoencoder"] = [history.column("loss").tolist(), numbers(model.trainable_variables)]
     found["embeddings"] = training.embed(encoder, pixels).tolist()
     assert (pixels == kept).all()  # JAX may share the memory of what it is given
@@ -200,6 +202,8 @@ def test_jax_gives_the_numbers_of_tensorflow(on_tensorflow, loop):
     on_jax = answer(f"import test_backends; test_backends.core({loop!r})", "jax")
     assert on_jax.pop("hardware")
     assert loop == "device" or on_jax.keys() == on_tensorflow.keys()
+    for on_one in (on_tensorflow, on_jax):
+        np.testing.assert_allclose(on_one["fed"], on_one["curve"], rtol=1e-5, err_msg="fed by the host")
 
     def compare(one, other, name):
         if isinstance(one, list) and one and isinstance(one[0], list):

@@ -104,14 +104,14 @@ def test_part_one_goes_on_once_the_budget_is_known(small, tmp_path, capsys, ten_
     code, said, _ = call(capsys, "record", "--suite", "part-one", "--data", small, "--out", out)
     assert code == 0
     assert [line.split()[0] for line in said[1:-1]] == [*(f"[{n}/8]" for n in range(1, 9)),
-                                                        *(f"[{n}/15]" for n in range(1, 16))]  # fmt: skip
-    assert said[-1] == f"The suite 'part-one' is recorded: 23 runs in {out}."
+                                                        *(f"[{n}/30]" for n in range(1, 31))]  # fmt: skip
+    assert said[-1] == f"The suite 'part-one' is recorded: 38 runs in {out}."
     specs = [record.spec for record in Store(out).records().values()]
     dataset = data.load(small)
     assert specs == suites.suite("part-one", LEAST, dataset, Store(out).records().values())
     assert {getattr(spec, "budget", None) for spec in specs} == {None, 5.7}
     code, said, _ = call(capsys, "status", "--out", out)
-    assert "  part-one: 23 recorded, 0 missing, 230 s" in said
+    assert "  part-one: 38 recorded, 0 missing, 380 s" in said
 
 
 def test_the_seconds_are_those_of_the_whole_command(small, tmp_path, capsys, ten_seconds_each):
@@ -127,7 +127,7 @@ def test_status_says_that_a_suite_waits_for_the_run_it_builds_on(small, tmp_path
     Store(tmp_path).append(a_record(suites.baseline(LEAST, "d", seed=1)))
     suite_lines = call(capsys, "status", "--out", tmp_path)[1][1:]
     assert "  budget: 0 recorded, more than 1 missing, 0 s" in suite_lines
-    assert "  choices: 0 recorded, 8 missing, 0 s" in suite_lines
+    assert "  choices: 0 recorded, 6 missing, 0 s" in suite_lines
     assert "  pair: 1 recorded, 1 missing, 60 s" in suite_lines
     Store(tmp_path).append(dataclasses.replace(a_record(suites.timing(LEAST, "d"), seconds=30), metrics={"kept": 90}))
     assert "  budget: 1 recorded, 4 missing, 30 s" in call(capsys, "status", "--out", tmp_path)[1]
@@ -139,7 +139,7 @@ def test_no_time_left_is_exit_code_2(small, tmp_path, capsys):
     assert code == 2
     assert said[1:] == ["Stopped in time: 2 of 2 runs are still to be recorded."]
     assert Store(tmp_path / "out").records() == {}
-    code, said, _ = call(capsys, *command, "0.001")  # the first is started, as nothing is known of its length
+    code, said, _ = call(capsys, *command, "0.2")  # the first is started, as nothing is known of its length
     assert code == 2
     assert said[-1] == "Stopped in time: 1 of 2 runs are still to be recorded."
     assert len(Store(tmp_path / "out").records()) == 1
@@ -166,7 +166,7 @@ def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "filtring"], "There is no suite named 'filtring'; did you mean 'filtering'?"),
+        (["--suite", "filtring"], "There is no suite named 'filtring'; did you mean 'filtering' or 'feeding'?"),
         (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
         (["--data", "shaeps"], "There is no dataset named 'shaeps'; did you mean 'shapes'? No folder or .npz file"),
         (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),

@@ -4,6 +4,7 @@ Everything here is far too small to learn anything: a few steps of a narrow netw
 """
 
 import dataclasses
+import itertools
 import json
 import random
 import signal
@@ -212,6 +213,21 @@ def test_a_budget_that_is_not_used_up_changes_nothing(store):
     assert {**bound.curve, "seconds": None, "loss": None} == {**free.curve, "seconds": None, "loss": None}
     assert bound.curve["loss"] == pytest.approx(free.curve["loss"], rel=1e-5)
     assert samples(bound) == samples(free)
+
+
+@pytest.mark.parametrize(("feed", "validation"), [("host", False), ("host", True), ("encoded", False)])
+def test_where_the_images_come_from_changes_the_ledger_alone(feed, validation, store, monkeypatch):
+    spec = a_run("random_subset", split=50, every=1, validation=validation)
+    device = experiments.execute(spec, DATASET, store, "test")
+    monkeypatch.setattr(experiments, "_on_device", lambda dataset: pytest.fail("the device holds the images"))
+    fed = experiments.execute(dataclasses.replace(spec, feed=feed), DATASET, store, "test")
+    assert records.Record.from_json(fed.to_json()) == fed
+    assert fed.metrics == device.metrics
+    assert {**fed.curve, "seconds": None} == {**device.curve, "seconds": None}
+    assert stages(fed) == [*stages(device)[:-1], "loading", "evaluation"]
+    assert samples(fed) == samples(device) | {"loading": 4 * BATCH}
+    assert fed.seconds("loading") > 0
+    assert fed.curve["seconds"][-1] == fed.seconds("training")  # without the loading
 
 
 def test_the_choices_reach_the_network(store, monkeypatch):
@@ -569,9 +585,17 @@ def full_run(sizes, seconds=736.0, kept=50_000):
     return records.Record(suites.timing(sizes, DATASET), {"kept": kept}, ledger, {})
 
 
+every_profile = pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+VARIED = ("suspects", "feeding", "choices")  # their runs have sizes of their own
+
+
+def test_what_is_recorded_for_a_claim_has_five_seeds():
+    assert all(len(set(suites.profile(name).seeds)) >= 5 for name in ("laptop", "paper"))
+
+
 @pytest.mark.parametrize("timed", [False, True])
 @pytest.mark.parametrize("name", suites.SUITES)
-@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+@every_profile
 def test_every_suite_fits_every_profile(name, sizes, timed):
     recorded = [full_run(sizes)] if timed else []
     specs = suites.suite(name, sizes, DATASET, recorded)
@@ -579,16 +603,20 @@ def test_every_suite_fits_every_profile(name, sizes, timed):
     assert len({key(spec) for spec in specs}) == len(specs)
     assert {spec.dataset for spec in specs} == {DATASET.fingerprint}
     assert suites.suite(name, sizes, DATASET.fingerprint, recorded) == specs  # all that is needed of the dataset
+    assert {spec.seed for spec in specs} <= set(sizes.seeds)
+    varied = {spec for other in VARIED for spec in suites.suite(other, sizes, DATASET)}
     made = set()
     if name in ("splits", "budget"):  # come after this one, whose embeddings they use
         made = {spec for spec in suites.suite("filtering", sizes, DATASET) if isinstance(spec, Autoencoder)}
     for spec in specs:
+        if spec in varied:
+            continue
         assert spec.batch == sizes.batch
         if isinstance(spec, Autoencoder):
             made.add(spec)
             assert (spec.steps, spec.widths) == (sizes.embedding_steps, sizes.embedding_widths)
         else:
-            assert (spec.steps, spec.width, spec.seed in sizes.seeds) == (sizes.steps, sizes.width, True)
+            assert (spec.steps, spec.width, spec.feed) == (sizes.steps, sizes.width, "device")
             plain = spec.budget is None and spec != suites.timing(sizes, DATASET)
             assert spec.every == (sizes.every if plain else suites.timing(sizes, DATASET).every)
             more = [10 * sizes.keep] if spec.budget else []
@@ -597,7 +625,7 @@ def test_every_suite_fits_every_profile(name, sizes, timed):
             assert spec.embedding is None or spec.embedding.seed == spec.seed
 
 
-@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+@every_profile
 def test_the_budget_is_the_papers_share_of_a_full_run_evaluated_as_often(sizes):
     full = suites.timing(sizes, DATASET)
     assert (full.selector, full.budget, full.seed) == (ALL, None, sizes.seeds[0])
@@ -633,21 +661,82 @@ def test_the_larger_subset_is_no_larger_than_the_dataset():
         assert [spec.keep for spec in specs[1:]] == [None, 360, 360, larger]
 
 
-def test_each_choice_changes_one_thing_of_the_baseline():
-    sizes = suites.profile("paper")
-    plain = dataclasses.asdict(suites.baseline(sizes, DATASET))
-    changed = []
-    for spec in suites.suite("choices", sizes, DATASET):
-        (change,) = dataclasses.asdict(spec).items() - plain.items()
-        changed.append(change)
-    assert {name for name, _ in changed} == {"averaging", "norm_momentum", "rate", "divide_by", "momentum", "augment"}
-    assert ("averaging", 0.9999) in changed  # the tutorial's
+def differences(changed, plain):
+    """The fields in which one spec differs from another, those of its autoencoder too: name to value."""
+    found = {}
+    for name, value in vars(changed).items():
+        before = getattr(plain, name)
+        if isinstance(value, Autoencoder) and isinstance(before, Autoencoder):
+            found |= {f"{name}.{inner}": other for inner, other in differences(value, before).items()}
+        elif value != before:
+            found[name] = value
+    return found
 
 
-@pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
+def changes(variants):
+    """What each variant changes, at every seed the same: one dictionary each."""
+    found = []
+    for pairs in variants.values():
+        first, *others = (differences(*pair) for pair in pairs)
+        assert all(other == first for other in others)
+        found.append(first)
+    return found
+
+
+@pytest.mark.parametrize("name", ["suspects", "choices"])
+@every_profile
+def test_a_variant_is_set_against_a_recorded_run_of_each_of_three_seeds(name, sizes):
+    variants = getattr(suites, name)(sizes, DATASET)
+    recorded = suites.suite("filtering", sizes, DATASET)
+    for pairs in variants.values():
+        assert [(changed.seed, plain.seed) for changed, plain in pairs] == [(seed, seed) for seed in sizes.seeds[:3]]
+        assert all(plain in recorded for _, plain in pairs)
+    specs = suites.suite(name, sizes, DATASET)
+    assert sorted(map(key, specs)) == sorted(key(changed) for pairs in variants.values() for changed, _ in pairs)
+    assert [spec.seed for spec in specs] == sorted(spec.seed for spec in specs)  # all of them once, then once again
+
+
+def test_each_choice_changes_one_thing():
+    fields = [list(change) for change in changes(suites.choices(suites.profile("paper"), DATASET))]
+    assert fields == [["averaging"], ["divide_by"], ["momentum"], ["norm_momentum"], ["augment"], ["embedding.final"]]
+
+
+@every_profile
+def test_the_suspects_are_evaluated_as_often_as_the_runs_with_a_budget(sizes):
+    often = suites.timing(sizes, DATASET).every
+    assert {spec.every for spec in suites.suite("suspects", sizes, DATASET)} == {often}
+
+
+def test_the_suspects_change_what_they_say_at_the_papers_sizes_and_in_proportion_at_others():
+    found = changes(suites.suspects(suites.profile("paper"), DATASET))
+    assert [{name: value for name, value in change.items() if name != "every"} for change in found] == [
+        {"averaging": 0.9999},  # the tutorial's
+        {"norm_momentum": 0.9999},
+        {"norm_momentum": 1.0},
+        {"rate": 0.8},
+        {"steps": 5000, "batch": 8192, "rate": 0.8},
+    ]
+    assert changes(suites.suspects(suites.profile("laptop"), DATASET))[0]["averaging"] == 1 - 1 / 600
+
+
+@every_profile
+def test_feeding_compares_every_feed_with_all_the_data_and_with_a_subset(sizes):
+    specs = suites.suite("feeding", sizes, DATASET)
+    arms = {(spec.seed, spec.width, spec.feed, spec.selector, spec.keep) for spec in specs}
+    widths, feeds = (sizes.width, sizes.width // 16), ("device", "host", "encoded")
+    starts = ((ALL, None), ("random_subset", sizes.keep))
+    assert arms == {(*arm, *start) for *arm, start in itertools.product(sizes.seeds[:3], widths, feeds, starts)}
+    for spec in specs:
+        rest = {"seed": 0, "width": sizes.width, "feed": "device", "selector": ALL, "keep": None}
+        short = sizes.steps // 3
+        assert dataclasses.replace(spec, **rest) == suites.baseline(sizes, DATASET, steps=short, every=short)
+
+
+@every_profile
 def test_part_one_is_all_of_the_others_in_order_of_value(sizes):
     recorded = [full_run(sizes)]
-    parts = [suites.suite(name, sizes, DATASET, recorded) for name in ("filtering", "budget", "splits", "choices")]
+    names = ("filtering", "budget", "splits", "suspects", "feeding", "choices")
+    parts = [suites.suite(name, sizes, DATASET, recorded) for name in names]
     specs = suites.suite("part-one", sizes, DATASET, recorded)
     assert specs == [spec for part in parts for spec in part]
     until_timed = suites.suite("part-one", sizes, DATASET)
@@ -681,7 +770,7 @@ def test_learning_rates_are_judged_on_a_validation_split():
 
 
 def test_an_unknown_suite_is_refused():
-    with pytest.raises(InputError, match=r"no suite named 'filtring'; did you mean 'filtering'\?"):
+    with pytest.raises(InputError, match=r"no suite named 'filtring'; did you mean 'filtering' or 'feeding'\?"):
         suites.suite("filtring", suites.profile("tiny"), DATASET)
     with pytest.raises(InputError, match=r"no suite named 'x'; known: budget, "):
         suites.suite("x", suites.profile("tiny"), DATASET)

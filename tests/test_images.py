@@ -70,6 +70,43 @@ def test_the_store_holds_bytes_that_training_leaves_alone():
     np.testing.assert_array_equal(numpy(store.images), pixels)
 
 
+# --- images that the host feeds ---
+
+
+def test_the_host_has_nothing_to_feed_to_a_device_that_has_the_images():
+    assert images.fetcher("device", np.zeros((2, 4, 4, 3), dtype="uint8")) is None
+
+
+@pytest.mark.parametrize("feed", ["host", "encoded"])
+@pytest.mark.parametrize("shape", [(9, 7, 5, 3), (9, 24, 30, 1)])
+def test_the_host_feeds_copies_of_the_images_asked_for(feed, shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
+    kept, fetch = pixels.copy(), images.fetcher(feed, pixels)
+    for numbers in (np.array([[8, 0, 3], [3, 3, 1]]), np.array([5])):
+        found = fetch(numbers)
+        assert found.dtype == "uint8"
+        np.testing.assert_array_equal(found, kept[numbers])
+        found[:] = 0  # training writes into what it was given
+    np.testing.assert_array_equal(pixels, kept)
+    np.testing.assert_array_equal(fetch(np.array([5])), kept[[5]])
+
+
+def test_encoded_images_are_decoded_every_time(monkeypatch):
+    fetch = images.fetcher("encoded", np.random.default_rng(0).integers(0, 256, (3, 6, 5, 3)).astype("uint8"))
+    decoded, original = [], images.Image.open
+
+    def spied(file):
+        decoded.append(file.getvalue())
+        return original(file)
+
+    monkeypatch.setattr(images.Image, "open", spied)
+    for _ in range(2):
+        fetch(np.array([[1, 1], [0, 2]]))
+    assert len(decoded) == 8
+    assert len(set(decoded)) == 3
+    assert all(file.startswith(b"\x89PNG") for file in decoded)
+
+
 # --- crops and flips ---
 
 

@@ -1,5 +1,6 @@
 """Every figure, from a few numbers: closed, on white, with its axes named, and showing what it was given."""
 
+import dataclasses
 import inspect
 import io
 import itertools
@@ -36,6 +37,23 @@ def groups(seeds, names=ARMS):
     }
 
 
+def a_racer(selector="random_subset", pace=10, end=1.0, phases=(0, 0, 1)):
+    """A run of 10 steps, 20 and 30, `pace` steps a second, whose losses end at `end` and twice that."""
+    losses = {"test_loss": [3.0, 2.0, end], "loss": [6.0, 4.0, 2 * end]}
+    seconds = [steps / pace for steps in (10, 20, 30)]
+    return dataclasses.replace(
+        a_run(selector, 0, 0.5), curve={"step": [10, 20, 30], "seconds": seconds, "phase": list(phases), **losses}
+    )
+
+
+RACE = {  # two of one arm, the first of them twice as fast, and one that never changes over
+    "filter, refill, 8.64 % first": [a_racer("top_activations"), a_racer("top_activations", pace=5, end=1.5)],
+    "filter, refill, 86.40 % first": [a_racer("top_activations", phases=(0, 1, 1))],
+    "all the data": [a_racer(ALL, phases=(0, 0, 0))],
+}
+SPEEDS = {"wide": {"host": [1.0, 6.0], "device": [8.0]}, "narrow": {"device": [4.0, 4.5, 6.5]}}
+
+
 def images(count, *shape):
     return np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
 
@@ -53,6 +71,14 @@ FIGURES = {  # every function of the module, with as little and with as much as 
     "recorded_curves": [
         lambda: plots.recorded_curves(groups(1)),
         lambda: plots.recorded_curves(groups(3), "test_loss"),
+    ],
+    "race": [
+        lambda: plots.race({"all the data": [a_racer(ALL, phases=(0, 0, 0))]}),
+        lambda: plots.race(RACE),
+    ],
+    "dots": [
+        lambda: plots.dots({"a": {"b": [1.0]}}, "images per second"),
+        lambda: plots.dots(SPEEDS, "images per second", log=True),
     ],
     "arms": [
         lambda: plots.arms(groups(1)),
@@ -201,6 +227,87 @@ def test_curves_have_the_colour_of_their_arm():
 def test_curves_can_be_told_apart_by_colour_and_dashes():
     axes = plots.curves(dict.fromkeys("abcde", LINE), "steps", "error").axes[0]
     assert len({(line.get_color(), line.get_linestyle()) for line in axes.lines}) == 5
+
+
+LOSSES = [("test_loss", "test loss (nats)"), ("loss", "training loss with weight decay (nats)")]
+ACROSS = [("seconds", "seconds of training"), ("step", "training steps")]
+
+
+def test_a_race_shows_every_run_in_all_four_ways():
+    axes = np.array(plots.race(RACE).axes).reshape(2, 2)
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == [label for _, label in LOSSES]
+    assert [axis.get_xlabel() for axis in axes[1]] == [label for _, label in ACROSS]
+    for line, (column, _) in zip(axes, LOSSES, strict=True):
+        for axis, (along, _) in zip(line, ACROSS, strict=True):
+            thin = [shown for shown in axis.lines if len(shown.get_xdata()) == 3]
+            runs = [record.curve for records in RACE.values() for record in records]
+            assert [(list(shown.get_xdata()), list(shown.get_ydata())) for shown in thin] == [
+                (curve[along], curve[column]) for curve in runs
+            ]
+            looks = [(to_hex(shown.get_color()), shown.get_linestyle()) for shown in thin]
+            chosen, full = plots.COLOURS["top_activations"].lower(), plots.COLOURS[ALL].lower()
+            assert looks == [(chosen, "-"), (chosen, "-"), (chosen, "--"), (full, "-")]
+
+
+def means(axis):
+    """The thick lines of a race: name to places and values."""
+    return {line.get_label(): line.get_data() for line in axis.lines if line.get_label() in RACE}
+
+
+def test_the_mean_of_a_race_reaches_from_the_last_start_to_the_first_end():
+    axes, name = plots.race(RACE).axes, "filter, refill, 8.64 % first"
+    x, y = means(axes[0])[name]
+    assert (x[0], x[-1]) == (2, 3)
+    assert (y[0], y[-1]) == pytest.approx(((2.0 + 3.0) / 2, (1.0 + 2.5) / 2))  # at equal seconds, not at equal steps
+    x, y = means(axes[3])[name]
+    assert (x[0], x[-1]) == (10, 30)
+    assert (y[0], y[-1]) == pytest.approx((6.0, (2.0 + 3.0) / 2))
+
+
+def test_a_triangle_on_the_mean_marks_the_switch_of_phases():
+    axes = plots.race(RACE).axes
+    for axis, places in zip(axes, [(3, 1), (20, 10)] * 2, strict=True):
+        shown = [line for line in axis.lines if line.get_marker() == "v" and len(line.get_xdata())]
+        assert [float(line.get_xdata()[0]) for line in shown] == list(places)  # none for what has a single phase
+        for line, mean, place in zip(shown, means(axis).values(), places, strict=False):
+            assert float(line.get_ydata()[0]) == pytest.approx(np.interp(place, *mean))
+    (legend,) = [axis.get_legend() for axis in axes if axis.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == [*RACE, "all the data from here on"]
+
+
+def test_dots_show_every_reading_and_its_mean_in_its_row():
+    axes = plots.dots(SPEEDS, "images per second").axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["wide", "narrow"]
+    assert axes.get_xlabel() == "images per second"
+    low, high = axes.get_ylim()
+    assert low > high, "the first row stands on top"
+    legend = axes.get_legend()
+    colours = dict(zip([text.get_text() for text in legend.get_texts()], legend.legend_handles, strict=True))
+    assert list(colours) == ["host", "device"]
+    assert len({to_hex(handle.get_color()) for handle in colours.values()}) == 2
+    heights = {}
+    for place, row in enumerate(SPEEDS.values()):
+        for name, values in row.items():
+            alike = [line for line in axes.lines if line.get_color() == colours[name].get_color()]
+            near = [line for line in alike if len(line.get_xdata()) and abs(np.mean(line.get_ydata()) - place) < 0.5]
+            readings, mean = near
+            assert (readings.get_marker(), list(readings.get_xdata())) == ("o", values)
+            assert list(mean.get_xdata()) == pytest.approx([np.mean(values)] * 2)
+            (height,) = set(readings.get_ydata())
+            assert min(mean.get_ydata()) < height < max(mean.get_ydata())
+            heights[place, name] = height
+    assert heights[0, "host"] < heights[0, "device"]  # in the order of the legend, and none hides another
+    assert sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "o") == 6
+
+
+def test_dots_begin_at_nothing_unless_their_axis_is_logarithmic():
+    plain, log = plots.dots(SPEEDS, "seconds").axes[0], plots.dots(SPEEDS, "seconds", log=True).axes[0]
+    assert (plain.get_xscale(), plain.get_xlim()[0]) == ("linear", 0)
+    assert log.get_xscale() == "log"
+    for axes in (plain, log):
+        assert axes.get_xlim()[0] < 1.0
+        assert axes.get_xlim()[1] > 8.0
+    assert plots.dots({"wide": {"device": [8.0]}}, "seconds").axes[0].get_legend() is None
 
 
 def test_class_balance_shows_means_and_the_range_over_runs():

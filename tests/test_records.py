@@ -68,10 +68,10 @@ def read(folder):
         ({"keep": 0}, r"Run\.keep must be of type int \| None, above 0 and finite, not 0\."),
         ({"keep": 36.0}, r"Run\.keep .* not 36\.0\."),
         ({"embedding": None}, r"The selector 'top_activations' needs embeddings: give the Run an Autoencoder\."),
-        ({"embedding": {"steps": 3}}, r"Run\.embedding must be of type .*Autoencoder"),
+        ({"embedding": {"steps": 3}}, r"Run\.embedding must be of type .*Spec"),
         ({"divide_by": "varianc"}, r"no way to standardise named 'varianc'; did you mean 'variance'"),
         ({"divide_by": "x"}, r"no way to standardise named 'x'; known: deviation, variance\."),
-        ({"seed": -1}, r"Run\.seed must be of type int, from 0 to inf, not -1\."),
+        ({"seed": -1}, r"Run\.seed must be of type int, at least 0, not -1\."),
         ({"seed": np.int64(1)}, r"Run\.seed must be of type int"),
         ({"seed": True}, r"Run\.seed must be of type int, .* not True\."),
         ({"momentum": -0.1}, r"Run\.momentum must be of type float, from 0 to 1, not -0\.1\."),
@@ -88,6 +88,9 @@ def read(folder):
         ({"budget": float("inf")}, r"Run\.budget .* not inf\."),
         ({"budget": float("nan")}, r"Run\.budget .* not nan\."),
         ({"budget": "7 min"}, r"Run\.budget must be of type float \| None, .* not '7 min'\."),
+        ({"feed": "encode"}, r"no feed named 'encode'; did you mean 'encoded'\?$"),
+        ({"feed": "x"}, r"no feed named 'x'; known: device, encoded, host\.$"),
+        ({"feed": None}, r"Run\.feed must be of type str, not None\."),
         ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
         ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
     ],
@@ -104,7 +107,7 @@ def test_a_run_that_cannot_be_is_refused(changes, message):
         ({"steps": True}, r"Autoencoder\.steps must be .* not True\."),
         ({"batch": 1.5}, r"Autoencoder\.batch must be .* not 1\.5\."),
         ({"rate": 0}, r"Autoencoder\.rate must be of type float, above 0 and finite, not 0\.0\."),
-        ({"seed": -3}, r"Autoencoder\.seed must be of type int, from 0 to inf, not -3\."),
+        ({"seed": -3}, r"Autoencoder\.seed must be of type int, at least 0, not -3\."),
         ({"widths": 8}, r"Autoencoder\.widths must be of type tuple, not 8\."),
         ({"widths": (8, 8)}, r"Autoencoder\.widths must be three .* not \(8, 8\)\."),
         ({"widths": (8, 0, 8)}, r"Autoencoder\.widths must be three whole numbers of at least 1, not \(8, 0, 8\)\."),
@@ -141,7 +144,7 @@ def test_the_keys_of_recorded_runs_do_not_change():
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
     run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
               divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
-              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9)  # fmt: skip
+              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device")  # fmt: skip
     assert key(autoencoder) == key(AUTOENCODER)
     assert key(run) == key(RUN)
 
@@ -161,7 +164,7 @@ OTHER = {
         "dataset": "ba9876543210", "selector": "random_subset", "steps": 201, "batch": 65, "rate": 0.06, "keep": 37,
         "split": 50, "width": 63, "augment": False, "divide_by": "variance", "momentum": 0.8, "seed": 1,
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
-        "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99,
+        "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99, "feed": "host",
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,

@@ -31,6 +31,9 @@ def encoder(seed=0):
     return Autoencoder("0123456789ab", 1500, 128, seed=seed)
 
 
+UNUSUAL = dataclasses.replace(encoder(), final=None)
+
+
 def an_encoder(seed=0, seconds=300.0, **where):
     ledger = [
         {"stage": "autoencoder", "seconds": 0.8 * seconds, "samples": 192_000},
@@ -196,6 +199,9 @@ def everything():
         a_run("top_activations", seed=0, accuracy=0.7, split=50),
         a_run(ALL, seed=5, rate=0.5),
         a_run("random_subset", seed=5, keep=1000),
+        a_run(ALL, seed=5, feed="host"),
+        a_run("top_activations", seed=5, embedding=UNUSUAL),
+        a_run("top_activations", seed=5, embedding=encoder(seed=4)),
     ]
     return [*others[:2], *shown, *others[2:]]
 
@@ -215,6 +221,12 @@ def test_a_comparison_takes_one_split_and_always_the_baseline():
     assert len(arms[ALL]) == 2
     assert list(comparison(arm("random_subset", 0.5))) == ["random_subset"]
     assert comparison([an_encoder()]) == {}
+
+
+def test_the_autoencoders_are_those_of_the_profile():
+    usual, short = [an_encoder(seed=1), an_encoder(seed=0)], dataclasses.replace(encoder(), steps=9)
+    others = [dataclasses.replace(an_encoder(), spec=spec) for spec in (UNUSUAL, short)]
+    assert report.autoencoders(iter([others[0], *usual, a_run("top_activations"), others[1]])) == usual
 
 
 # --- Figure 4 ---
@@ -243,6 +255,7 @@ def test_the_splits_in_between_are_said_against_the_baseline():
 def test_the_caption_of_the_findings_counts_what_they_rest_on():
     used = [an_encoder(), *arm(ALL, 0.6, 0.62), *arm("top_activations", 0.5), *arm("random_subset", 0.5, split=50)]
     others = [a_run(ALL, seed=5, validation=True), a_run(ALL, seed=5, rate=0.5), a_run("random_subset", keep=10)]
+    others += [dataclasses.replace(an_encoder(), spec=UNUSUAL), a_run("top_activations", seed=5, embedding=UNUSUAL)]
     rest = report.behind([*others, *used])
     assert sorted(key(record.spec) for record in rest) == sorted(key(record.spec) for record in used)
 
@@ -277,6 +290,61 @@ def test_the_interval_of_a_ratio_of_variances_holds_the_truth_as_often_as_it_say
 def test_a_variance_needs_two_runs():
     with pytest.raises(InputError, match="needs two runs"):
         report.variance_ratio([[0.5], [0.6]], [[0.5, 0.6]])
+
+
+# --- a fixed budget, and what it is spent on ---
+
+
+def test_runs_with_a_budget_are_named_by_what_they_begin_with():
+    def begun(selector, seed, keep=4320, whole=50_000):
+        record = a_run(selector, seed, keep=keep, split=50, budget=24.6, every=25)
+        record.ledger.append({"stage": "selection", "seconds": 0.1, "samples": whole})
+        return record
+
+    full = [a_run(ALL, seed, budget=24.6, every=25) for seed in (0, 1)]
+    chosen = [begun("top_activations", seed) for seed in (1, 0)]
+    large, chance, few = begun("top_activations", 0, 43_200), begun("random_subset", 0), begun("random_subset", 0, 1, 3)
+    others = [an_encoder(), a_run(ALL), a_run("random_subset", split=50)]
+    arms = report.fixed_budget(iter([*others, full[0], chosen[0], large, full[1], chance, few, chosen[1]]))
+    assert arms == {
+        "all the data": full,
+        "filter, refill, 8.64 % first": chosen,
+        "filter, refill, 86.40 % first": [large],
+        "random, 8.64 % first": [chance],
+        "random, 33.33 % first": [few],
+    }
+    assert report.fixed_budget(others) == {}
+
+
+def with_curve(**curve):
+    return dataclasses.replace(a_run("random_subset", split=50), curve=curve)
+
+
+def test_the_pace_is_that_of_each_phase():
+    record = with_curve(step=[10, 20, 50, 60], seconds=[2.0, 3.0, 5.0, 11.0], phase=[0, 0, 1, 1])
+    assert report.pace(record, 0) == pytest.approx(20 / 3)  # from the start, not from the first evaluation
+    assert report.pace(record, 1) == pytest.approx(40 / 8)
+    assert np.isnan(report.pace(record, 2))
+    once = with_curve(step=[30, 90], seconds=[4.0, 10.0], phase=[0, 1])
+    assert (report.pace(once, 0), report.pace(once, 1)) == (7.5, 10)
+
+
+def test_a_quantity_is_read_between_two_evaluations():
+    record = with_curve(step=[10, 30, 40], seconds=[2.0, 4.0, 8.0], test_loss=[3.0, 1.0, 0.0], loss=[9.0, 5.0, 1.0])
+    assert [report.at(record, "test_loss", place) for place in (2, 2.5, 4, 6)] == [3, 2.5, 1, 0.5]
+    assert report.at(record, "loss", 6) == 3
+    assert report.at(record, "test_loss", 15, along="step") == 2.5
+
+
+@pytest.mark.parametrize(
+    ("loading", "by_turns", "at_once"),
+    [(20.0, 76_800 / 80, 76_800 / 60), (120.0, 76_800 / 180, 76_800 / 120), (None, 76_800 / 60, 76_800 / 60)],
+)
+def test_images_per_second_by_turns_and_at_once(loading, by_turns, at_once):
+    record = a_run("top_activations")  # its autoencoder's seconds do not count
+    if loading:
+        record.ledger.append({"stage": "loading", "seconds": loading, "samples": 76_800})
+    assert report.images_per_second(record) == pytest.approx((by_turns, at_once))
 
 
 # --- captions and rows ---
@@ -332,12 +400,12 @@ def test_progress_has_a_row_for_each_place_and_suite(tmp_path):
         for name in suites.SUITES
     ]
     by_name = {(row[2], row[4]): row[5:] for row in rows}
-    # seven specs for each of three seeds; an autoencoder's seconds are its own record's
-    assert by_name["a processor", "filtering"] == [4, "16", 300 + 3 * 60]
-    assert by_name["a card", "filtering"] == [1, "16", 60]
-    assert by_name["a processor", "splits"] == [0, "18", 0]
+    seeds = len(suites.profile("laptop").seeds)  # seven specs for each; an autoencoder's seconds are its own record's
+    assert by_name["a processor", "filtering"] == [4, str(7 * seeds - 5), 300 + 3 * 60]
+    assert by_name["a card", "filtering"] == [1, str(7 * seeds - 5), 60]
+    assert by_name["a processor", "splits"] == [0, str(6 * seeds), 0]
     assert by_name["a processor", "budget"] == [0, "more than 1", 0]
-    assert by_name["a card", "part-one"] == [1, "more than 17", 60]
+    assert by_name["a card", "part-one"] == [1, f"more than {7 * seeds + 1 - 5}", 60]
     assert progress(Store(tmp_path / "empty")) == []
 
 
@@ -347,7 +415,7 @@ def test_progress_counts_every_dataset_that_is_recorded(tmp_path):
     other = a_run(ALL)
     store.append(dataclasses.replace(other, spec=dataclasses.replace(other.spec, dataset="ba9876543210")))
     by_name = {row[4]: row[5:] for row in progress(store)}
-    assert by_name["filtering"] == [2, "40", 120]
+    assert by_name["filtering"] == [2, str(2 * 7 * len(suites.profile("laptop").seeds) - 2), 120]
 
 
 # --- findings ---
@@ -422,7 +490,8 @@ def test_duplicates_are_told_as_ranges():
 
 def test_the_cost_of_the_embedding_is_told_against_the_training():
     training = [a_run(ALL, 0, seconds=100.0), a_run(ALL, 1, seconds=120.0)]
-    said = findings([an_encoder(0, seconds=300.0), an_encoder(1, seconds=316.0), *training])
+    unusual = dataclasses.replace(an_encoder(seconds=9000.0), spec=UNUSUAL)
+    said = findings([an_encoder(0, seconds=300.0), an_encoder(1, seconds=316.0), unusual, *training])
     assert numbers(finding(said, "Cost")) == [308, 2.8, 110]
 
 
@@ -512,6 +581,8 @@ def test_a_committed_record_has_its_costs(number):
         needed, trained = {"training", "evaluation"}, "training"
         needed |= {"selection"} if record.spec.selector != ALL and record.spec.split else set()
         needed |= encoding if record.spec.embedding else set()
+        needed |= {"loading"} if record.spec.feed != "device" else set()
+        assert ("loading" in stages) == (record.spec.feed != "device")
         assert bool(record.spec.embedding) == bool(encoding & stages.keys())
     assert needed <= stages.keys()
     assert all(stages[name]["seconds"] > 0 and stages[name]["samples"] > 0 for name in needed)

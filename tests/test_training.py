@@ -4,6 +4,7 @@ Most tests train a `Tally`: a model with one weight per image and a step that ad
 then say exactly how often each image was trained on, and with which label.
 """
 
+import dataclasses
 import itertools
 import time
 
@@ -208,8 +209,10 @@ PACES = [
 ]
 
 
-def timed(monkeypatch, pace, phases, **options):
-    """The history of training where step number i takes `pace(i)` seconds, an evaluation 100 and compilation 7."""
+def timed(monkeypatch, pace, phases, loading=0, **options):
+    """The history of training where step number i takes `pace(i)` seconds, an evaluation 100 and compilation 7; with
+    `loading` seconds for each image that is fetched.
+    """
     clock = Clock()
 
     def compiled_steps(model):
@@ -225,8 +228,13 @@ def timed(monkeypatch, pace, phases, **options):
         clock.now += 100.0
         return {}
 
+    def fetch(numbers):
+        clock.now += loading * numbers.size
+        return numbers.copy()
+
     monkeypatch.setattr(training, "time", clock)
     monkeypatch.setattr(training, "_compiled_steps", compiled_steps)
+    options |= {"fetch": fetch} if loading else {}
     return train(tally(4, 2), np.ones(4), phases, batch=2, seed=0, evaluate=evaluate, **options)
 
 
@@ -330,6 +338,56 @@ def test_a_budget_on_a_real_clock():
     assert 0.3 <= history.training_seconds < 2  # on a busy machine
     assert weights(model).sum() == history.samples > 0
     assert [point["step"] for point in history.points] == [history.samples // 2]
+
+
+# --- images that the host feeds ---
+
+
+@pytest.mark.parametrize("budget", [None, 2.5])
+def test_loading_is_counted_apart_and_shortens_nothing(monkeypatch, budget):
+    phases = [Phase(np.arange(4), 70), Phase(np.arange(4), seconds=2.0)]
+    options = {"every": 40, "budget": budget}
+    device, host = (timed(monkeypatch, lambda step: STEP, phases, loading, **options) for loading in (0, 4))
+    assert device.loading_seconds == 0
+    assert host.loading_seconds == 4 * host.samples  # nothing but what is trained on
+    assert dataclasses.replace(host, loading_seconds=0.0) == device
+
+
+def test_what_is_fetched_is_what_is_trained_on():
+    """On the way each image is exchanged for another one; its label stays."""
+    count, batch, labels = 8, 4, np.array([3, 1, 4, 1, 5, 9, 2, 6])
+    other, asked = np.roll(np.arange(count, dtype="int32"), 3), []
+
+    def fetch(numbers):
+        asked.append(numbers.copy())
+        return other[numbers]
+
+    phases = [Phase(np.arange(5), 70), Phase(np.arange(5, 8), 15)]
+    plain, model = tally(count, batch), tally(count, batch)
+    train(plain, labels, phases, batch=batch, seed=0, every=35)
+    train(model, labels, phases, batch=batch, seed=0, every=35, fetch=fetch)
+    np.testing.assert_array_equal(weights(model)[other], weights(plain))
+    _, *asked = asked  # the first compiles the step, and nothing of it is trained on
+    assert [numbers.shape for numbers in asked] == [(35, 4), (35, 4), (15, 4)]
+    times = np.bincount(np.concatenate(asked).ravel(), minlength=count)
+    np.testing.assert_array_equal(times * labels, weights(plain))
+
+
+@pytest.mark.parametrize("feed", ["host", "encoded"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_training_is_the_same_wherever_the_images_come_from(feed, channels):
+    data, labels = pixels(20, 28, 30, channels), np.arange(20) % 3
+    phases = [Phase(np.arange(12), 3), Phase(np.arange(20), 3)]
+
+    def run(store, fetch=None):
+        network, model = narrow_classifier(data, store, augment=True)
+        history = train(model, labels, phases, batch=8, seed=3, every=2, fetch=fetch)
+        return [history.column("loss"), *network.get_weights()]
+
+    expected, found = run(images.ImageStore(data)), run(data.shape[1:], images.fetcher(feed, data))
+    assert len(set(expected[0])) == 4
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3 if ON_GPU else 0, atol=1e-4 if ON_GPU else 0)
 
 
 # --- the weight average ---
@@ -474,6 +532,7 @@ def test_images_smaller_than_the_crop_are_refused(shape):
     message = f"24 x 24 pixels, and the images have only {shape[0]} x {shape[1]}"
     for build in (
         lambda: training.classifier_trainer(network, store, rate=0.1, seed=0),
+        lambda: training.classifier_trainer(network, (*shape, 1), rate=0.1, seed=0),  # fed by the host
         lambda: training.autoencoder_trainer(network, network, store, rate=0.1, seed=0),
         lambda: training.classify(network, small),
         lambda: training.embed(network, small),
@@ -536,10 +595,10 @@ def test_the_autoencoder_is_asked_for_the_very_crop_that_it_is_given():
 # --- the compiled loop against plain Keras ---
 
 
-def narrow_classifier(data, **options):
+def narrow_classifier(data, store=None, **options):
     network = models.classifier(3, shape=(24, 24, data.shape[-1]), width=4, dense=(8, 6), seed=1)
     options = {"rate": 0.05, "augment": False, "seed": 0, "averaging": 0.7} | options
-    return network, training.classifier_trainer(network, images.ImageStore(data), **options)
+    return network, training.classifier_trainer(network, store or images.ImageStore(data), **options)
 
 
 def narrow_autoencoder(data, **options):
