@@ -274,10 +274,10 @@ def describe(record: Record) -> str:
     spec, metrics = record.spec, record.metrics
     if isinstance(spec, Run):
         what, result = f"{spec.selector} {spec.split}/{100 - spec.split}", f"accuracy {metrics['test_accuracy']:.3f}"
+    elif getattr(spec, "steps", 0):
+        what, result = f"autoencoder, {spec.steps} steps", f"loss {metrics['loss']:.4f}"
     else:
-        what, result = type(spec).__name__.lower(), f"{metrics['elements']} elements"
-        if getattr(spec, "steps", 0):
-            what, result = f"{what}, {spec.steps} steps", f"loss {metrics['loss']:.4f}"
+        what, result = type(spec).__name__.lower(), "not trained"
     return f"{what}, seed {spec.seed}: {result}, {record.seconds():.0f} s"
 
 
