@@ -3,7 +3,6 @@
 No page types a result. It shows what these functions make of the committed records.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 # What a selector is called in a figure or a table.
 NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.SELECTORS.items()}
+# The arms of Part I, in the order of its figures.
+FIRST = (ALL, "random_subset", "stratified_random", "top_activations", "top_activations_drop", "top_activations_keep")
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,13 @@ def of_suite(make: Callable, records: Iterable[Record]) -> list[Record] | dict[s
     return groups
 
 
-def comparison(records: Iterable[Record], split: int = 100) -> dict[str, list[Record]]:
-    """Return the baseline and the runs of that `split`, by selector, in the order of `NAMES`; only what is there.
+def comparison(records: Iterable[Record], split: int = 100, names: Iterable[str] = FIRST) -> dict[str, list[Record]]:
+    """Return the baseline and the runs of that `split`, by selector, in the order of `names`; only what is there.
 
     Only runs at their profile's own sizes are compared: none on a validation split, none with another learning rate.
     """
     runs = [record for record in records if isinstance(record.spec, Run) and _is_standard(record)]
-    arms = {name: find(runs, selector=name, **({} if name == ALL else {"split": split})) for name in NAMES}
+    arms = {name: find(runs, selector=name, **({} if name == ALL else {"split": split})) for name in names}
     return {name: group for name, group in arms.items() if group}
 
 
@@ -150,12 +151,11 @@ def _is_standard(record: Record) -> bool:
     but the subset, the split and the seed.
     """
     sizes, spec = suites.profile(record.provenance["profile"]), record.spec
-    usual = suites.autoencoder(sizes, spec.dataset, spec.seed)
     if isinstance(spec, Autoencoder):
-        return spec == usual
-    plain = dataclasses.replace(spec, selector=ALL, keep=None, split=100, seed=0, embedding=None)
-    same_sizes = plain == suites.baseline(sizes, spec.dataset) and spec.keep in (None, sizes.keep)
-    return same_sizes and spec.embedding in (None, usual)
+        return spec == suites.autoencoder(sizes, spec.dataset, spec.seed)
+    if spec.selector == ALL:
+        return spec == suites.baseline(sizes, spec.dataset, seed=spec.seed)
+    return spec == suites.subset_run(sizes, spec.dataset, spec.selector, spec.seed, split=spec.split)
 
 
 def autoencoders(records: Iterable[Record]) -> list[Record]:
