@@ -103,7 +103,7 @@ def test_a_run_that_cannot_be_is_refused(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps": 0}, r"Autoencoder\.steps must be of type int, above 0 and finite, not 0\."),
+        ({"steps": -1}, r"Autoencoder\.steps must be of type int, at least 0, not -1\."),
         ({"steps": True}, r"Autoencoder\.steps must be .* not True\."),
         ({"batch": 1.5}, r"Autoencoder\.batch must be .* not 1\.5\."),
         ({"rate": 0}, r"Autoencoder\.rate must be of type float, above 0 and finite, not 0\.0\."),
@@ -154,7 +154,7 @@ def test_the_committed_records_keep_their_keys():
     lines = (records.RESULTS / "laptop.jsonl").read_text(encoding="utf-8").splitlines()
     written = [json.loads(line)["key"] for line in lines]
     assert [key(Record.from_json(line).spec) for line in lines] == written
-    pinned = {"446102d378fe": "all", "203725805b31": "all", "3d86b9a2dcb1": None, "1027b384d30e": "top_activations"}
+    pinned = {"f948395f2299": "all", "a3fe47fa834e": "top_activations", "3d86b9a2dcb1": None, "1027b384d30e": "top_activations"}
     found = Store().records()
     assert {name: getattr(found[name].spec, "selector", None) for name in pinned} == pinned
 
@@ -165,6 +165,7 @@ OTHER = {
         "split": 50, "width": 63, "augment": False, "divide_by": "variance", "momentum": 0.8, "seed": 1,
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
         "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99, "feed": "host",
+        "plan": "grow", "schedule": "linear", "shrink": 0.5, "optimizer": "adamw", "network": "resnet", "proxy": True,
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,

@@ -5,6 +5,7 @@ import json
 import re
 import warnings
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from embsel import report, suites
 from embsel.errors import InputError
 from embsel.records import ALL, RESULTS, Autoencoder, Record, Store, key
 from embsel.report import NAMES, Interval, accuracies, caption, comparison, findings, paired, progress, recorded, status
-from embsel.selection import NEEDS_NO_EMBEDDING
+from embsel.selection import SELECTORS
 
 PLACE = {
     "dataset": "a set",
@@ -44,9 +45,10 @@ def an_encoder(seed=0, seconds=300.0, **where):
 
 def a_run(selector, seed=0, accuracy=0.5, *, seconds=60.0, distinct=4320, counts=(432,) * 10, where=None, **changes):
     """A run; one whose selector needs embeddings has the 300 seconds of its seed's autoencoder in its ledger."""
-    needs = selector != ALL and selector not in NEEDS_NO_EMBEDDING
-    changes = {"embedding": encoder(seed) if needs else None, "keep": None if selector == ALL else 4320} | changes
-    spec = suites.baseline(suites.profile("laptop"), "0123456789ab", selector=selector, seed=seed, **changes)
+    needs = selector != ALL and SELECTORS[selector].needs == "embedding"
+    sizes, dataset = suites.profile("laptop"), "0123456789ab"
+    make = suites.baseline if selector == ALL else partial(suites.subset_run, selector=selector)
+    spec = make(sizes, dataset, seed=seed, **changes)
     ledger = an_encoder(seed).ledger if needs else []
     ledger = [*ledger, {"stage": "training", "seconds": seconds, "samples": 76_800}]
     metrics = {"test_accuracy": accuracy, "distinct": distinct, "class_counts": list(counts)}
@@ -207,7 +209,8 @@ def everything():
 
 
 def test_a_comparison_has_the_arms_in_the_order_of_the_names():
-    arms = comparison(everything())
+    assert list(comparison(everything())) == list(report.FIRST)
+    arms = comparison(everything(), names=NAMES)
     assert list(arms) == list(NAMES)
     for name, group in arms.items():
         assert {(r.spec.selector, r.spec.validation, r.spec.split) for r in group} == {(name, False, 100)}
