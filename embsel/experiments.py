@@ -114,11 +114,13 @@ def _execute_pixels(spec, dataset, store, profile_name, progress) -> Record:
     return Record(spec, {"elements": embeddings.shape[1]}, ledger, provenance(dataset, profile_name))
 
 
-def _embed(store: Store, spec: Spec, ledger: list, make: Callable[[], np.ndarray]) -> np.ndarray:
+def _embed(
+    store: Store, spec: Spec, ledger: list, make: Callable[[], np.ndarray], stage: str = "embedding"
+) -> np.ndarray:
     """Return the embeddings that `make` makes; they are kept beside the store, and their time goes into the ledger."""
     start = time.perf_counter()
     embeddings = make()
-    ledger.append({"stage": "embedding", "seconds": time.perf_counter() - start, "samples": len(embeddings)})
+    ledger.append({"stage": stage, "seconds": time.perf_counter() - start, "samples": len(embeddings)})
     _keep_embeddings(store, spec, embeddings)
     return embeddings
 
@@ -199,27 +201,33 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     if spec.embedding is not None:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
         ledger += _shared(store.records()[key(spec.embedding)])
+    whole = dataset  # a proxy has probabilities of the held-out images too, so that they fit the rows of any run
     if spec.validation:
         dataset, embeddings = data.hold_out(dataset), embeddings[data.training_rows(dataset)]
     pixels, labels = dataset.train_images, dataset.train_labels
     network = _network(spec, dataset, spec.seed)
-    probabilities = training.classify(network, _on_device(dataset), divide_by=spec.divide_by, softmax=True)
     select = selection.SELECTORS.get(spec.selector)
     cost = {"stage": "selection", "seconds": 0.0, "samples": 0}
-    chosen = []
+    chosen = []  # as many as the first pass has
 
-    def choose(k: int, seed: int = spec.seed, now: bool = False) -> np.ndarray:
+    @functools.cache
+    def probabilities_of(dataset: data.Dataset) -> Callable[[], np.ndarray]:
+        return training.classify(network, _on_device(dataset), divide_by=spec.divide_by, softmax=True)
+
+    def choose(k: int, seed: int = spec.seed, now: bool = False, among: np.ndarray | slice = slice(None)) -> np.ndarray:
         start = time.perf_counter()
-        rows = select(probabilities() if now else embeddings, k, labels=labels, seed=seed)
+        known = (probabilities_of(dataset)() if now else embeddings)[among]
+        rows = np.arange(len(pixels))[among][select(known, k, labels=labels[among], seed=seed)]
         cost["seconds"] += time.perf_counter() - start
-        cost["samples"] += len(pixels)
-        chosen.append(rows)
+        cost["samples"] += len(known)
+        if sum(map(len, chosen)) < spec.keep:
+            chosen.append(rows)
         return rows
 
-    def shrink() -> None:
-        if spec.shrink is not None:
-            training.shrink_and_perturb(network, _network(spec, dataset, spec.seed + 1), spec.shrink)
-
+    shrink = None
+    if spec.shrink is not None:
+        other = _network(spec, dataset, spec.seed + 1)
+        shrink = functools.partial(training.shrink_and_perturb, network, other, spec.shrink)
     phases = recipes.phases(spec, len(pixels), choose, shrink)
     trainer = training.classifier_trainer(
         network,
@@ -251,7 +259,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     metrics = {"kept": len(pixels), "distinct": len(pixels)}
     if chosen:
         ledger.append(cost)
-        metrics |= _of_subset(chosen[0], dataset)
+        metrics |= _of_subset(np.concatenate(chosen)[: spec.keep], dataset)
     ledger += _training_ledger("training", history)
     start = time.perf_counter()
     logits = training.classify(network, test, divide_by=spec.divide_by)()
@@ -263,7 +271,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     metrics["class_accuracy"] = [float(part.mean()) if len(part) else None for part in of_class]  # None: no test image
     metrics["test_images"] = len(test)
     if spec.proxy:
-        _embed(store, spec, ledger, probabilities)
+        _embed(store, spec, ledger, lambda: probabilities_of(whole)(), "probabilities")
     return Record(spec, metrics, ledger, where, _curve(history))
 
 
@@ -273,8 +281,7 @@ def _shared(record: Record) -> list[dict]:
     """
     if not isinstance(record.spec, Run):
         return record.ledger
-    lines = [line for line in record.ledger if line["stage"] != "evaluation"]
-    return [line | {"stage": f"proxy {line['stage']}".replace("proxy embedding", "embedding")} for line in lines]
+    return [line | {"stage": f"proxy {line['stage']}"} for line in record.ledger if line["stage"] != "evaluation"]
 
 
 def _network(spec: Run, dataset: data.Dataset, seed: int):
@@ -284,6 +291,7 @@ def _network(spec: Run, dataset: data.Dataset, seed: int):
         width=spec.width,
         norm_momentum=spec.norm_momentum,
         seed=seed,
+        **({"decay": 0.0} if spec.optimizer == "adamw" else {}),  # it has a decay of its own
     )
 
 

@@ -1,9 +1,10 @@
 """Plans: in which order a run goes through its images. The paper's is one of them, "switch": a subset, then everything.
 
-A plan is a function `(spec, count, choose) -> phases`, where `count` is the number of training images and
-`choose(k, seed=..., now=False)` returns the `k` images that the run's selector picks, by its embeddings or, with
-`now`, by what the network itself thinks of every image at that moment. Every plan spends `spec.split` percent of the
-steps its own way and the rest on all the data.
+A plan is a function `(spec, count, choose) -> stretches`. `count` is the number of training images, and
+`choose(k, seed=..., now=False, among=...)` returns the `k` images that the run's selector picks, of all or `among`
+some, by its embeddings or, with `now`, by what the network itself thinks of every image at that moment. A stretch is
+what `training.Phase` takes: images, or a function that returns those of one pass. All stretches together have
+`spec.split` percent of the steps, each as many as the others; the rest is for all the data.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,7 @@ def fresh(spec: Run, count: int, choose: Choose) -> list:
 
 
 def grow(spec: Run, count: int, choose: Choose) -> list:
-    """Subsets of twice the size each time, in equal stretches of steps, the largest at most half of the data."""
+    """Subsets of twice the size each time, as long as that is at most half of the data, in equal stretches of steps."""
     sizes = [spec.keep]
     while 4 * sizes[-1] <= count:
         sizes.append(2 * sizes[-1])
@@ -35,17 +36,15 @@ def grow(spec: Run, count: int, choose: Choose) -> list:
 
 
 def sift(spec: Run, count: int, choose: Choose) -> list:
-    """Of each handful of images as large as so many batches, the one batch that the selector ranks highest: from all
-    the data the share that `keep` is of it, so that easy images come rarely and none never (as airbench's proxy does).
+    """All the data dealt into hands, and of each hand about a batch, `keep` images a pass: what is picked depends on
+    the hand that it is in. After airbench, where a proxy picks the harder half of every batch.
     """
-    place = np.empty(count, dtype=int)
-    place[choose(count, seed=spec.seed)] = np.arange(count)  # 0: picked first
-    handful = round(spec.batch * count / spec.keep)
+    hands = max(1, round(spec.keep / spec.batch))
+    shares = [len(part) for part in np.array_split(np.arange(spec.keep), hands)]
 
     def one_pass(rng: np.random.Generator) -> np.ndarray:
-        order = rng.permutation(count)
-        hands = np.split(order, range(handful, count, handful))
-        return np.concatenate([hand[np.argsort(place[hand])[: -(-len(hand) * spec.keep // count)]] for hand in hands])
+        dealt = np.array_split(rng.permutation(count), hands)
+        return np.concatenate([choose(share, among=hand) for share, hand in zip(shares, dealt, strict=True)])
 
     return [one_pass]
 

@@ -141,15 +141,18 @@ class Run(Spec):
                                   ("selector", self.selector, (ALL, *selection.SELECTORS))):
             if name not in known:
                 raise unknown(kind, name, known)
+        if isinstance(self.embedding, Run):
+            require(self.embedding.proxy, "Run.embedding may be a Run that keeps its class probabilities: proxy=True.")
         if self.selector == ALL:
             return
         require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
         needs, source, name = selection.SELECTORS[self.selector].needs, self.embedding, repr(self.selector)
         if self.plan == "prune":  # it chooses by the class probabilities of the very network that it trains
-            require(needs != "embedding", f"The plan 'prune' has class probabilities: {name} cannot choose by them.")
+            require(needs == "proxy", f"The plan 'prune' chooses by class probabilities, and {name} does not.")
+            require(source is None, "The plan 'prune' asks the network that it trains: leave Run.embedding None.")
         elif needs == "proxy":
-            by_proxy = isinstance(source, Run) and source.proxy
-            require(by_proxy, f"The selector {name} needs class probabilities: give the Run one with proxy=True.")
+            good = isinstance(source, Run)
+            require(good, f"The selector {name} needs class probabilities: give the Run one with proxy=True.")
         elif needs == "embedding":
             require(source, f"The selector {name} needs embeddings: give the Run an Autoencoder.")
 
@@ -196,7 +199,7 @@ class Record:
             content = json.loads(line)
             require(content["version"] <= VERSION, f"record version {content['version']} is of a later embsel")
             rest = {name: content[name] for name in ("metrics", "ledger", "provenance", "curve")}
-            return cls(_spec(content["spec"]), **rest)
+            return cls(_spec(content["spec"], content["kind"]), **rest)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"it is not a record that can be read ({type(error).__name__}: {error}).") from error
 
@@ -210,11 +213,13 @@ class Record:
         return sum(line["seconds"] for line in self.ledger if line["stage"].split()[0] not in shared)
 
 
-def _spec(values: dict) -> Spec:
-    """Return the spec with these fields; `TypeError` if no kind of spec has them."""
-    kind = Run if "selector" in values else Pixels if "components" in values else Autoencoder
-    embedding = values.get("embedding")
-    return kind(**values | ({"embedding": _spec(embedding)} if embedding else {}))
+def _spec(values: dict, kind: str | None = None) -> Spec:
+    """Return the spec with these fields; one inside another has not written down its `kind`, so its fields tell."""
+    values = dict(values)
+    kind = kind or ("Run" if "selector" in values else "Pixels" if "components" in values else "Autoencoder")
+    if values.get("embedding"):
+        values["embedding"] = _spec(values["embedding"])
+    return {"Run": Run, "Pixels": Pixels, "Autoencoder": Autoencoder}[kind](**values)
 
 
 class Store:

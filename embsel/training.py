@@ -4,6 +4,7 @@ Knows nothing of how a subset was chosen: a phase is a list of image numbers and
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from embsel.errors import InputError
 ops = keras.ops
 
 CROP = 24  # the paper's networks see 24 x 24 pixels of each image
+DECAY = 0.004  # of the weights, as the paper's: AdamW takes it from the weights themselves, not by way of the loss
 MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
 AVERAGED = 10  # "a weighted average of the final weights": how many is not given, here about the last tenth of a run
 CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
@@ -29,7 +31,8 @@ class Phase:
     """A stretch of training on the images `indices` `(n,)`: so many `steps`, or so many `seconds` of training time.
 
     `indices` may also be a function that takes a random generator and returns the images of one pass, in their order:
-    it is called before each pass. `begin` is called before the first step.
+    it is called before each pass, when the steps of the pass before are trained. `begin` is called before the first
+    step, and its time is training time.
     """
 
     indices: np.ndarray | Callable[[np.random.Generator], np.ndarray]
@@ -83,10 +86,10 @@ def classifier_trainer(
     """Return the model that trains `network`: image numbers `(B,)` in, logits out, cross-entropy (Equation 1).
 
     On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped
-    without `augment`. `rate` is the learning rate of SGD with momentum or, for the `optimizer` ``"adamw"``, of AdamW;
-    with `ends` it falls to zero by each of these steps (`Falling`). `averaging` is the decay of the average of the
-    weights. Where the host feeds the images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not
-    numbers.
+    without `augment`. `rate` is the learning rate of SGD with momentum or, for the `optimizer` ``"adamw"``, of AdamW,
+    which decays all weights by itself: its network should have no decay in the loss. With `ends` the rate falls to zero
+    by each of these steps (`Falling`). `averaging` is the decay of the average of the weights. Where the host feeds the
+    images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not numbers.
     """
     fed, pixels = _entrance(store)
     if augment:
@@ -98,7 +101,7 @@ def classifier_trainer(
     rate = Falling(rate, ends) if ends else float(rate)
     average = _average(averaging)
     if optimizer == "adamw":
-        update = keras.optimizers.AdamW(rate, weight_decay=0.0, **average)  # the loss has the paper's weight decay
+        update = keras.optimizers.AdamW(rate, weight_decay=DECAY, **average)
     else:
         update = keras.optimizers.SGD(rate, float(momentum), **average)
     return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), update)
@@ -127,7 +130,8 @@ class Falling(keras.optimizers.schedules.LearningRateSchedule):
 def shrink_and_perturb(network, fresh, keep: float) -> None:
     """Move `network`'s weights towards those of `fresh`, a newly started one: `keep` of their own and the rest of its.
 
-    Against the bad start that a network has which was trained on part of the data (Ash and Adams, 2020).
+    Against the bad start that a network has which was trained on part of the data (Ash and Adams, 2020). What batch
+    norm and the optimizer remember stays.
     """
     for own, new in zip(network.trainable_variables, fresh.trainable_variables, strict=True):
         own.assign(keep * own + (1 - keep) * new)
@@ -217,18 +221,22 @@ def train(
     fed = fetch(numbers) if fetch else numbers
     step, losses = 0, []
 
-    history.compile_seconds = _timed(run, fed, numbers, 0)[1]  # no step taken: compiles and changes nothing
+    if any(phase.steps != 0 for phase in phases):
+        history.compile_seconds = _timed(run, fed, numbers, 0)[1]  # no step taken: compiles and changes nothing
     bar = tqdm(total=sum(p.steps or 0 for p in phases) or None, desc=progress, disable=progress is None, leave=False)
     with bar:
         for phase_number, phase in enumerate(phases):
             if phase.begin:
-                phase.begin()
+                history.training_seconds += _timed(phase.begin)[1]
             batches = _batches(phase.indices, batch, rng)
             steps, seconds = 0, 0.0
             while left := min(_steps_left(phase, steps, seconds), _affordable(budget, step, history.training_seconds)):
-                n = min(left, CHUNK, every - step % every if every else CHUNK)
-                for i in range(n):
-                    numbers[i] = next(batches)
+                most = min(left, CHUNK, every - step % every if every else CHUNK)
+                drawn = list(itertools.takewhile(lambda one: one is not None, itertools.islice(batches, most)))
+                if not drawn:
+                    continue
+                n = len(drawn)
+                numbers[:n] = drawn
                 if fetch:
                     fed[:n], spent = _timed(fetch, numbers[:n])
                     history.loading_seconds += spent
@@ -273,10 +281,15 @@ def _affordable(budget: float | None, steps: int, seconds: float) -> int:
 
 
 def _batches(indices, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield batches `(batch,)` for ever: one pass after the other, shuffled anew, cut without a gap."""
+    """Yield batches `(batch,)` for ever: one pass after the other, shuffled anew, cut without a gap.
+
+    Before a function is asked for the next pass, yield None: it may look at the network, so train that first.
+    """
     waiting = np.empty(0, dtype="int32")
     while True:
         while len(waiting) < batch:
+            if callable(indices):
+                yield None
             new = indices(rng) if callable(indices) else rng.permutation(indices)
             waiting = np.concatenate([waiting, new.astype("int32")])
         yield waiting[:batch]

@@ -1,4 +1,4 @@
-"""The two networks, layer by layer as the paper draws them, and where their weights start."""
+"""The paper's two networks, layer by layer as it draws them, a second classifier, and where their weights start."""
 
 import itertools
 
@@ -150,15 +150,77 @@ def test_the_decoders_last_activation(final, low, high):
     assert (out < 0).any() == (final is None)
 
 
-# --- both ---
+# --- the second classifier ---
 
 
-def both():
+def plain(size, channels, filters):
+    return size * size * channels * filters  # kernels without biases: the normalisation has them
+
+
+def test_the_stages_of_the_residual_network():
+    model = models.resnet(10, width=64)
+    convolutions = [layer for layer in model.layers if type(layer).__name__ == CONV]
+    shapes = [(layer.output.shape[1], layer.filters, layer.kernel_size[0], layer.strides[0]) for layer in convolutions]
+    assert shapes[0] == (24, 16, 3, 1)
+    assert shapes[1:5] == [(24, 16, 3, 1)] * 4
+    for stage, (size, filters) in ((shapes[5:10], (12, 32)), (shapes[10:], (6, 64))):
+        # The way around the first block has a 1x1 kernel, as the block itself halves the picture.
+        assert sorted(stage) == sorted([(size, filters, 1, 2), (size, filters, 3, 2), *[(size, filters, 3, 1)] * 3])
+    assert model.layers[-1].get_config()["activation"] == "linear"
+    assert model.layers[-1].input.shape == (None, 64)
+
+
+def test_the_residual_networks_parameters():
+    blocks = [plain(3, RED_GREEN_BLUE, 16), *[plain(3, 16, 16)] * 4]
+    for channels in (16, 32):
+        blocks += [plain(1, channels, 2 * channels), plain(3, channels, 2 * channels)]
+        blocks += [plain(3, 2 * channels, 2 * channels)] * 3
+    norms = [norm(filters) for filters in (*[16] * 5, *[32] * 5, *[64] * 5)]
+    trained = sum(blocks) + sum(trained for trained, _ in norms) + dense(64, 10)
+    model = models.resnet(10, width=64)
+    assert size(model.trainable_variables) == trained
+    assert model.count_params() == trained + sum(still for _, still in norms)
+
+
+def test_a_block_without_weights_lets_its_input_through():
+    """So each block is added to the way around it: with all kernels of the blocks at zero, the picture still shows."""
+    model = models.resnet(3, shape=(8, 8, 1), width=8)
+    batch = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+    for layer in model.layers[4:]:
+        if type(layer).__name__ == CONV and layer.kernel_size == (3, 3):
+            layer.kernel.assign(0 * layer.kernel)
+    assert np.ptp(numpy(model(batch)), axis=0).min() > 0
+    for layer in model.layers:
+        if type(layer).__name__ == CONV and layer.kernel_size == (1, 1):
+            layer.kernel.assign(0 * layer.kernel)
+    assert np.ptp(numpy(model(batch)), axis=0).max() == 0
+
+
+@pytest.mark.parametrize("name", models.NETWORKS)
+def test_every_classifier_takes_the_same_arguments(name):
+    model = models.NETWORKS[name](7, shape=(16, 25, 2), width=3, decay=0.1, norm_momentum=0.8, seed=1)
+    assert model.input_shape == (None, 16, 25, 2)
+    assert model.output_shape == (None, 7)
+    assert {layer.momentum for layer in model.layers if type(layer).__name__ == NORM} == {0.8}
+    assert len(model.losses) == {"paper": 2, "resnet": 1}[name]
+    assert models.NETWORKS[name](7, width=3, decay=0.0).losses == []
+
+
+def test_the_residual_networks_weight_decay_is_on_the_logits():
+    model = models.resnet(10, width=4, decay=0.004)
+    expected = 0.004 * 0.5 * np.square(numpy(model.layers[-1].kernel), dtype="float64").sum()
+    assert [float(loss) for loss in model.losses] == pytest.approx([expected])
+
+
+# --- all ---
+
+
+def papers():
     return [models.classifier(10, width=4, dense=(8, 8)), *models.autoencoder(widths=(4, 4, 4))]
 
 
 def test_kernels_strides_and_padding():
-    for layer in itertools.chain(*(model.layers for model in both())):
+    for layer in itertools.chain(*(model.layers for model in papers())):
         config, kind = layer.get_config(), type(layer).__name__
         if kind == CONV:
             assert (config["kernel_size"], config["strides"], config["padding"]) == ((5, 5), (1, 1), "same")
@@ -223,11 +285,12 @@ def test_weights_start_from_glorots_uniform_distribution():
     [
         lambda seed: [models.classifier(10, width=4, dense=(8, 8), seed=seed)],
         lambda seed: models.autoencoder(widths=(4, 4, 4), seed=seed),
+        lambda seed: [models.resnet(10, width=8, seed=seed)],
     ],
 )
 def test_a_seed_fixes_every_starting_weight_and_no_two_layers_share_theirs(build):
     first, again, other = (kernels(*build(seed)) for seed in (1, 1, 2))
-    assert len(first) in (5, 6)
+    assert len(first) in (5, 6, 16)
     for one, same in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, same)
     for one, two in itertools.combinations(first + other, 2):
