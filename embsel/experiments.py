@@ -226,7 +226,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
 
     shrink = None
     if spec.shrink is not None:
-        other = _network(spec, dataset, spec.seed + 1)
+        other = _network(spec, dataset, spec.seed + 1000)  # the start of no other run
         shrink = functools.partial(training.shrink_and_perturb, network, other, spec.shrink)
     phases = recipes.phases(spec, len(pixels), choose, shrink)
     trainer = training.classifier_trainer(

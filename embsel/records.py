@@ -144,6 +144,8 @@ class Run(Spec):
         if isinstance(self.embedding, Run):
             require(self.embedding.proxy, "Run.embedding may be a Run that keeps its class probabilities: proxy=True.")
         if self.selector == ALL:
+            idle = self.plan == "switch" and self.shrink is None
+            require(idle, "A Run on all the data has no subset to begin with: it takes neither a plan nor shrink.")
             return
         require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
         needs, source, name = selection.SELECTORS[self.selector].needs, self.embedding, repr(self.selector)

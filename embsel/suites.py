@@ -93,6 +93,8 @@ def subset_run(sizes: Profile, dataset: data.Dataset | str, selector: str, seed:
     """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder or proxy, if any."""
     make = {"nothing": lambda *_: None, "embedding": autoencoder, "proxy": proxy}[selection.SELECTORS[selector].needs]
     usual = {"keep": sizes.keep, "embedding": make(sizes, dataset, seed)}
+    if changes.get("validation") and make is proxy:  # it must not have seen the labels that are held out
+        usual["embedding"] = dataclasses.replace(usual["embedding"], validation=True)
     return baseline(sizes, dataset, selector=selector, seed=seed, **usual | changes)
 
 

@@ -232,14 +232,16 @@ def test_where_the_images_come_from_changes_the_ledger_alone(feed, validation, s
 
 def test_the_choices_reach_the_network(store, monkeypatch):
     built = []
-    for room, name in ((models, "classifier"), (training, "classifier_trainer")):
-        original = getattr(room, name)
 
-        def spied(*arguments, original=original, **options):
+    def spy(original):
+        def spied(*arguments, **options):
             built.append(options)
             return original(*arguments, **options)
 
-        monkeypatch.setattr(room, name, spied)
+        return spied
+
+    monkeypatch.setitem(models.NETWORKS, "paper", spy(models.classifier))
+    monkeypatch.setattr(training, "classifier_trainer", spy(training.classifier_trainer))
     changed = a_run(steps=12, averaging=0.0, norm_momentum=0.5, momentum=0.3, divide_by="variance", augment=False)
     for spec in (changed, a_run(steps=12), a_run(steps=12, averaging=0.25)):
         experiments.execute(spec, DATASET, store, "test")
@@ -615,6 +617,9 @@ def test_every_suite_fits_every_profile(name, sizes, timed):
         if isinstance(spec, Autoencoder):
             made.add(spec)
             assert (spec.steps, spec.widths) == (sizes.embedding_steps, sizes.embedding_widths)
+        elif spec.proxy:
+            made.add(spec)
+            assert spec == suites.proxy(sizes, DATASET, spec.seed)
         else:
             assert (spec.steps, spec.width, spec.feed) == (sizes.steps, sizes.width, "device")
             plain = spec.budget is None and spec != suites.timing(sizes, DATASET)

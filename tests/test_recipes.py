@@ -94,8 +94,21 @@ def test_nothing_is_chosen_where_no_step_is_on_a_subset(plan):
     spec = by_network("el2n", plan=plan, split=0)
     (phase,) = recipes.phases(spec, COUNT, choose, begin=print)
     assert (phase.steps, phase.begin, choose.asked) == (8, None, [])
-    (phase,) = recipes.phases(dataclasses.replace(SMALL, plan=plan), COUNT, choose, begin=print)
+    (phase,) = recipes.phases(SMALL, COUNT, choose, begin=print)
     assert (phase.steps, phase.begin, choose.asked) == (8, None, [])
+
+
+@pytest.mark.parametrize("change", [{"plan": "grow"}, {"shrink": 0.5}])
+def test_a_run_on_all_the_data_has_nothing_to_begin_with(change):
+    with pytest.raises(InputError, match="no subset to begin with"):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_a_proxy_for_a_validation_run_has_not_seen_the_held_out_labels():
+    sizes = suites.profile("tiny")
+    for validation in (False, True):
+        run = suites.subset_run(sizes, DATASET, "el2n", 0, validation=validation)
+        assert run.embedding.validation is validation
 
 
 def test_switch_chooses_one_subset_by_the_seed_of_the_run():
@@ -572,7 +585,7 @@ def test_an_encoder_without_training_costs_the_embedding_alone(store):
     assert record.metrics["elements"] == 3 * 3 * 2
     assert record.seconds() == record.seconds("embedding") == record.own_seconds() > 0
     assert np.ptp(np.load(experiments._embeddings_file(store, spec)), axis=0).max() > 0
-    assert records.describe(record).startswith("autoencoder, seed 0: 18 elements, ")
+    assert records.describe(record).startswith("autoencoder, seed 0: not trained, ")
 
 
 def test_pixels_are_their_principal_components_of_the_centre(store):
@@ -588,4 +601,4 @@ def test_pixels_are_their_principal_components_of_the_centre(store):
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=0), lengths, rtol=1e-3)
     assert stages(record) == ["embedding"]
     assert record.metrics["elements"] == 12
-    assert records.describe(record).startswith("pixels, seed 0: 12 elements, ")
+    assert records.describe(record).startswith("pixels, seed 0: not trained, ")

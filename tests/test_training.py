@@ -41,7 +41,7 @@ class Tally(keras.layers.Layer):
 def tally(count, batch, loss=lambda labels, out: -labels * out, averaging=0.0):
     numbers = keras.Input((), dtype="int32")
     model = keras.Model(numbers, Tally(count)(numbers))
-    return training._compile(model, loss, rate=batch, momentum=0.0, averaging=averaging)
+    return training._compile(model, loss, keras.optimizers.SGD(float(batch), **training._average(averaging)))
 
 
 def linear(pixels, *, seed=0, classes=3, **options):
