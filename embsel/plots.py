@@ -179,6 +179,9 @@ def dots(rows: dict[str, dict[str, Sequence[float]]], x: str, *, log: bool = Fal
         axes.set_xlabel(x)
         if log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:,.0f}")
+            axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
         else:
             axes.set_xlim(left=0)
         axes.grid(axis="y", visible=False)
@@ -189,24 +192,24 @@ def dots(rows: dict[str, dict[str, Sequence[float]]], x: str, *, log: bool = Fal
 
 def arms(groups: dict[str, list[Record]], marks: dict[str, float] | None = None) -> Figure:
     """Show the final test accuracy of each arm: a dot for each seed, the mean and its 95 % interval; `marks` are the
-    paper's own numbers, name to fraction.
+    paper's own numbers, name to fraction. A name is a selector's or any title.
     """
-    marks = marks or {}
+    marks, titles = marks or {}, [NAMES.get(name, name) for name in groups]
     with _figure(figsize=(7.5, 0.55 * len(groups) + 1.2)) as (figure, axes):
-        for place, (name, records) in enumerate(groups.items()):
-            values = 100 * accuracies(records)
+        for place, (name, (colour, _)) in enumerate(zip(groups, _looks(titles), strict=True)):
+            values = 100 * accuracies(groups[name])
             interval = Interval.of(values)
             low, high = (interval.mean - interval.half, interval.mean + interval.half)
             if np.isfinite(interval.half):
-                axes.plot([low, high], [place] * 2, color=COLOURS[name], linewidth=7, alpha=0.25, solid_capstyle="butt")
-            axes.plot([interval.mean] * 2, [place - 0.25, place + 0.25], color=COLOURS[name], linewidth=2.5)
-            axes.plot(values, np.full(len(values), place), "o", color=COLOURS[name], markersize=6, alpha=0.85)
+                axes.plot([low, high], [place] * 2, color=colour, linewidth=7, alpha=0.25, solid_capstyle="butt")
+            axes.plot([interval.mean] * 2, [place - 0.25, place + 0.25], color=colour, linewidth=2.5)
+            axes.plot(values, np.full(len(values), place), "o", color=colour, markersize=6, alpha=0.85)
             if name in marks:
                 axes.plot(100 * marks[name], place, marker="D", color="white", markeredgecolor="black", markersize=7)
         if any(name in groups for name in marks):
             axes.plot([], [], marker="D", color="white", markeredgecolor="black", linestyle="", label="the paper")
             axes.legend(loc="best")
-        axes.set_yticks(range(len(groups)), [NAMES[name] for name in groups])
+        axes.set_yticks(range(len(groups)), titles)
         axes.set_xlabel("test accuracy (%); dots: seeds, bar: mean with 95 % interval")
         axes.set_ylim(len(groups) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
