@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from IPython.display import Markdown
 from markdown_it import MarkdownIt
 
-from embsel import data, images, models, notebook, records, selection, suites, training
+from embsel import data, images, models, notebook, records, report, selection, suites, training
 from embsel.errors import InputError
 from embsel.records import Autoencoder, Record, Store, key
 
@@ -86,7 +86,7 @@ def test_the_code_shown_is_the_code_that_stands_there(root, thing):
 
 
 def test_decorators_are_shown():
-    assert notebook.source(records.Run).data.startswith("```python\n@dataclass(frozen=True)\nclass Run:")
+    assert notebook.source(records.Run).data.startswith("```python\n@dataclass(frozen=True)\nclass Run(Spec):")
 
 
 def test_each_thing_has_a_block_of_its_own():
@@ -229,7 +229,7 @@ def test_pictures_are_read_without_running_what_is_in_them(tmp_path):
 
 
 def test_the_committed_pictures_are_whole():
-    encoders = [record for record in Store().records().values() if isinstance(record.spec, Autoencoder)]
+    encoders = report.autoencoders(Store().records().values())
     shown = [record for record in encoders if record.spec.seed == 0]
     assert shown, "chapters 2 and 3 show one"
     for record in shown:
