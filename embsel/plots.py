@@ -87,14 +87,16 @@ def curves(
 
     A name that begins like one of `NAMES` gets the colour of that arm.
     """
-    with _figure(figsize=(7, 3.8)) as (figure, axes):
+    with _figure(figsize=(7.5, 3.8 + 0.3 * (len(lines) > 4) * len(lines) / 2)) as (figure, axes):
         for (name, (across, up)), (colour, style) in zip(lines.items(), _looks(lines), strict=True):
             up = np.asarray(up) * (100 if percent else 1)
             axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
         axes.set(xlabel=x, ylabel=y)
         if mark is not None:
             axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
-        if len(lines) > 1:
+        if len(lines) > 4:
+            figure.legend(loc="outside lower center", ncols=2)  # inside it would lie on the lines
+        elif len(lines) > 1:
             axes.legend()
     return figure
 

@@ -215,11 +215,14 @@ def test_recorded_curves_show_every_run_and_the_mean(seeds, column, scale):
 def test_curves_have_the_colour_of_their_arm():
     names = ["random, balanced 100/0", "random 100/0", "all the data 0/100"]
     names += ["filter, refill 100/0", "filter, refill 50/50"]
-    axes = plots.curves(dict.fromkeys(names, LINE), "steps", "test accuracy (%)").axes[0]
+    figure = plots.curves(dict.fromkeys(names, LINE), "steps", "test accuracy (%)")
+    (axes,) = figure.axes
     arms = ["stratified_random", "random_subset", ALL, "top_activations", "top_activations"]
     assert [line.get_color() for line in axes.lines] == [plots.COLOURS[arm] for arm in arms]
     assert [line.get_linestyle() for line in axes.lines] == ["-", "-", "-", "-", "--"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == names  # so many go below the axes
+    axes_of_few = plots.curves(dict.fromkeys(names[:4], LINE), "steps", "test accuracy (%)").axes[0]
+    assert [text.get_text() for text in axes_of_few.get_legend().get_texts()] == names[:4]
     assert list(axes.lines[0].get_ydata()) == [25, 50]
     assert plots.curves({"loss": LINE}, "steps", "error", percent=False).axes[0].lines[0].get_ydata()[1] == 0.5
 
