@@ -15,7 +15,7 @@ from scipy import stats
 
 from embsel import report, suites
 from embsel.errors import InputError
-from embsel.records import ALL, RESULTS, Autoencoder, Record, Store, key
+from embsel.records import ALL, RESULTS, Autoencoder, Record, Run, Store, key
 from embsel.report import NAMES, Interval, accuracies, caption, comparison, findings, paired, progress, recorded, status
 from embsel.selection import SELECTORS
 
@@ -583,10 +583,12 @@ def test_a_committed_record_has_its_costs(number):
     else:
         needed, trained = {"training", "evaluation"}, "training"
         needed |= {"selection"} if record.spec.selector != ALL and record.spec.split else set()
-        needed |= encoding if record.spec.embedding else set()
+        source = record.spec.embedding
+        encoding = {"proxy training", "proxy probabilities"} if isinstance(source, Run) else encoding
+        needed |= encoding if source else set()
         needed |= {"loading"} if record.spec.feed != "device" else set()
         assert ("loading" in stages) == (record.spec.feed != "device")
-        assert bool(record.spec.embedding) == bool(encoding & stages.keys())
+        assert bool(source) == bool({"autoencoder", "embedding", *encoding} & stages.keys())
     assert needed <= stages.keys()
     assert all(stages[name]["seconds"] > 0 and stages[name]["samples"] > 0 for name in needed)
     assert {len(column) for column in record.curve.values()} == {len(record.curve["step"])}
@@ -620,10 +622,13 @@ def test_a_committed_record_counts_its_images(number):
     assert (metrics["distinct"] == metrics["kept"]) == (spec.selector != "top_activations_keep")
 
 
-def test_a_run_is_charged_what_its_autoencoder_took():
+def test_a_run_is_charged_what_its_autoencoder_or_proxy_took():
     found = Store().records()
     for record in found.values():
         if getattr(record.spec, "embedding", None):
-            shared = found[key(record.spec.embedding)]
-            assert record.ledger[: len(shared.ledger)] == shared.ledger
-            assert record.own_seconds() == pytest.approx(record.seconds() - shared.seconds())
+            shared = [line for line in found[key(record.spec.embedding)].ledger if line["stage"] != "evaluation"]
+            charged = record.ledger[: len(shared)]
+            prefix = "proxy " if isinstance(record.spec.embedding, Run) else ""
+            assert charged == [line | {"stage": prefix + line["stage"]} for line in shared]
+            seconds = sum(line["seconds"] for line in shared)
+            assert record.own_seconds() == pytest.approx(record.seconds() - seconds)
