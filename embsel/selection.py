@@ -236,7 +236,6 @@ SELECTORS: dict[str, Selector] = {
     "margin": Selector(coresets.margin, "smallest margin", needs="proxy"),
     "el2n": Selector(coresets.el2n, "largest error (EL2N)", needs="proxy", labels=True),
 }
-NEEDS_NO_EMBEDDING = frozenset(name for name, entry in SELECTORS.items() if entry.needs == "nothing")
 
 
 def selector(name: str) -> Selector:

@@ -27,7 +27,7 @@ SMALL = Run(DATASET.fingerprint, ALL, 4, BATCH, 0.01, width=4, curve_images=30)
 
 
 def a_run(selector=ALL, **changes):
-    needs = selector != ALL and selector not in selection.NEEDS_NO_EMBEDDING
+    needs = selector != ALL and selection.SELECTORS[selector].needs != "nothing"
     fields = {"keep": None if selector == ALL else 40, "embedding": EMBEDDING if needs else None} | changes
     return dataclasses.replace(SMALL, selector=selector, **fields)
 

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from embsel import plots
 from embsel.records import ALL, Autoencoder, Record, Run
 from embsel.report import NAMES, Interval
-from embsel.selection import NEEDS_NO_EMBEDDING, SELECTORS
+from embsel.selection import SELECTORS
 
 ARMS = [ALL, "top_activations", "random_subset"]
 CLASSES = ["airplane", "bird", "cat"]
 
 
 def a_run(selector, seed, accuracy):
-    needs = selector != ALL and selector not in NEEDS_NO_EMBEDDING
+    needs = selector != ALL and SELECTORS[selector].needs != "nothing"
     spec = Run(
         "0123456789ab", selector, 600, 128, 0.0125, keep=36, seed=seed,
         embedding=Autoencoder("0123456789ab", 10, 8) if needs else None,

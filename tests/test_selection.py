@@ -14,7 +14,6 @@ from embsel import selection
 from embsel.errors import InputError
 from embsel.selection import (
     DUPLICATES,
-    NEEDS_NO_EMBEDDING,
     SELECTORS,
     pair_activations,
     pca_activations,
@@ -639,7 +638,7 @@ def test_selectors_are_found_by_name(name):
 
 
 def test_names_without_embedding_are_selectors():
-    assert {"random_subset", "stratified_random"} == NEEDS_NO_EMBEDDING
+    assert {name for name in SELECTORS if SELECTORS[name].needs == "nothing"} == {"random_subset", "stratified_random"}
     assert set(SELECTORS) >= {"random_subset", "stratified_random", "top_activations"}
     assert set(SELECTORS) >= {"top_activations_drop", "top_activations_keep"}
 
