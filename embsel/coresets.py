@@ -173,19 +173,21 @@ def margin(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 
 
 @door(labelled=True)
-def el2n(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+def el2n(embeddings, k, *, labels=None, seed=0, easiest=False) -> np.ndarray:
     """The rows that a proxy gets most wrong: largest length of its error, probabilities less one-hot label (EL2N).
 
     `embeddings` are the class probabilities (N, classes) of a short run (Paul et al. 2021, who average over several
-    networks). It keeps the hardest rows, the largest error first, and with them the wrongly labelled.
+    networks). It keeps the hardest rows, the largest error first, and with them the wrongly labelled; or the `easiest`,
+    the smallest error first, which Sorscher et al. (2022) advise where data are scarce.
 
     :helps: meant for pruning a smaller part of much data; where little is kept, the hardest rows are a poor start.
-    :knobs: none, save how long the proxy trains.
+    :knobs: `easiest`; and how long the proxy trains.
     """
     errors = _probabilities(embeddings, "el2n")
     require(labels.max() < errors.shape[1], f"labels: expected below {errors.shape[1]}, found {labels.max()}.")
     errors[np.arange(len(errors)), labels] -= 1
-    return strongest(np.square(errors).sum(axis=1), k)
+    size = np.square(errors).sum(axis=1)
+    return strongest(-size if easiest else size, k)
 
 
 def dispersion(embeddings, rows) -> float:

@@ -1,101 +1,16 @@
-"""Which runs a question needs, and at which size: the profiles, and one suite of runs for each question."""
+"""Which runs a question needs: one suite of runs for each question of Part I, and all suites by name."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-from embsel import data, selection
+from embsel import data, referee
 from embsel.errors import unknown
-from embsel.records import ALL, FEEDS, Autoencoder, Record, Run, Spec
+from embsel.profiles import PROFILES, Profile, autoencoder, baseline, profile, proxy, subset_run
+from embsel.records import ALL, FEEDS, Autoencoder, Record, Run
+
+__all__ = ["PROFILES", "Profile", "autoencoder", "baseline", "profile", "proxy", "subset_run"]  # others find them here
 
 BUDGET = 7 / 12.27  # the paper's seven minutes, as a share of its full run of 736 seconds
-
-
-@dataclass(frozen=True)
-class Profile:
-    """The sizes of one profile. Rates are learning rates, `keep` the images in a subset, `every` the steps between
-    evaluations.
-    """
-
-    name: str
-    source: str
-    steps: int
-    batch: int
-    rate: float
-    keep: int
-    width: int
-    embedding_steps: int
-    embedding_widths: tuple[int, int, int]
-    every: int
-    curve_images: int
-    seeds: tuple[int, ...]
-    splits: tuple[int, ...]
-    embedding_rate: float = 0.1
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile("tiny", "shapes", 200, 64, 0.02, 360, 16, 500, (16, 16, 8), 50, 1000, (0,), (50,)),
-        Profile(
-            *("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2, 3, 4)),
-            splits=(90, 50),
-        ),
-        Profile(
-            *("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
-            splits=(95, 90, 50, 80, 70, 60, 40, 30, 20, 10),
-        ),
-    )
-}
-
-
-def profile(name: str | None = None) -> Profile:
-    """Return the profile of that name, by default the one that the environment variable EMBSEL_PROFILE names, or
-    `tiny`.
-    """
-    name = name or os.environ.get("EMBSEL_PROFILE") or "tiny"
-    if name not in PROFILES:
-        raise unknown("profile", name, PROFILES)
-    return PROFILES[name]
-
-
-def baseline(sizes: Profile, dataset: data.Dataset | str, **changes) -> Run:
-    """Return the run on all the data (a dataset or its fingerprint) at a profile's sizes, with `changes` to it."""
-    run = Run(
-        getattr(dataset, "fingerprint", dataset),
-        ALL,
-        sizes.steps,
-        sizes.batch,
-        sizes.rate,
-        width=sizes.width,
-        every=sizes.every,
-        curve_images=sizes.curve_images,
-    )
-    return dataclasses.replace(run, **changes)
-
-
-def autoencoder(sizes: Profile, dataset: data.Dataset | str, seed: int = 0) -> Autoencoder:
-    """Return the autoencoder at a profile's sizes, for a dataset or its fingerprint."""
-    fingerprint = getattr(dataset, "fingerprint", dataset)
-    return Autoencoder(
-        fingerprint, sizes.embedding_steps, sizes.batch, sizes.embedding_rate, sizes.embedding_widths, seed=seed
-    )
-
-
-def proxy(sizes: Profile, dataset: data.Dataset | str, seed: int = 0) -> Run:
-    """Return the short run of a narrow network whose class probabilities `margin` and `el2n` choose by."""
-    short = {"steps": max(1, sizes.steps // 5), "width": max(1, sizes.width // 4), "every": sizes.steps}
-    return baseline(sizes, dataset, seed=seed, proxy=True, **short)
-
-
-def subset_run(sizes: Profile, dataset: data.Dataset | str, selector: str, seed: int, **changes) -> Run:
-    """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder or proxy, if any."""
-    make = {"nothing": lambda *_: None, "embedding": autoencoder, "proxy": proxy}[selection.SELECTORS[selector].needs]
-    usual = {"keep": sizes.keep, "embedding": make(sizes, dataset, seed)}
-    if changes.get("validation") and make is proxy:  # it must not have seen the labels that are held out
-        usual["embedding"] = dataclasses.replace(usual["embedding"], validation=True)
-    return baseline(sizes, dataset, selector=selector, seed=seed, **usual | changes)
 
 
 def learning_rate(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
@@ -172,7 +87,7 @@ def choices(sizes: Profile, dataset: data.Dataset | str) -> Variants:
         "neither crops, flips nor light": {"augment": False},
     }
     variants = _variants(sizes, dataset, changes)
-    plain = [subset_run(sizes, dataset, "top_activations", seed) for seed in _few(sizes)]
+    plain = [subset_run(sizes, dataset, "top_activations", seed) for seed in sizes.few]
     linear = [dataclasses.replace(run, embedding=dataclasses.replace(run.embedding, final=None)) for run in plain]
     return variants | {"no ReLU at the decoder's end (the filter's subset)": list(zip(linear, plain, strict=True))}
 
@@ -202,21 +117,17 @@ def feeding(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
     steps = max(1, sizes.steps // 3)
     return [
         baseline(sizes, dataset, steps=steps, every=steps, seed=seed, width=width, feed=feed, selector=name, keep=keep)
-        for seed in _few(sizes)
+        for seed in sizes.few
         for width in (sizes.width, max(1, sizes.width // 16))
         for feed in FEEDS
         for name, keep in ((ALL, None), ("random_subset", sizes.keep))
     ]
 
 
-def _few(sizes: Profile) -> tuple[int, ...]:
-    return sizes.seeds[:3]
-
-
 def _variants(sizes: Profile, dataset: data.Dataset | str, changes: dict[str, dict], **always) -> Variants:
     pairs = {}
     for name, change in changes.items():
-        plain = [baseline(sizes, dataset, seed=seed) for seed in _few(sizes)]
+        plain = [baseline(sizes, dataset, seed=seed) for seed in sizes.few]
         pairs[name] = [(dataclasses.replace(run, **always | change), run) for run in plain]
     return pairs
 
@@ -236,16 +147,6 @@ def part_one(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Rec
     return [*first, *splits(sizes, dataset), *rest]
 
 
-def rivals(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
-    """Return the runs on a subset alone of every selector that `filtering` has not, with what each chooses by."""
-    have = {getattr(spec, "selector", None) for spec in filtering(sizes, dataset)}
-    suite = []
-    for seed in _few(sizes):
-        runs = [subset_run(sizes, dataset, name, seed) for name in selection.SELECTORS if name not in have]
-        suite += dict.fromkeys([*(run.embedding for run in runs if run.embedding), *runs])
-    return suite
-
-
 SUITES: dict[str, Callable[..., list]] = {
     "learning-rate": learning_rate,
     "filtering": filtering,
@@ -255,8 +156,9 @@ SUITES: dict[str, Callable[..., list]] = {
     "feeding": feeding,
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
-    "rivals": rivals,
-}
+} | referee.SUITES
+
+BUILDING = (budget, part_one, *referee.BUILDING)  # they ask for more once what they asked for is recorded
 
 
 def suite(name: str, sizes: Profile, dataset: data.Dataset | str, recorded: Iterable[Record] = ()) -> list:
@@ -265,5 +167,5 @@ def suite(name: str, sizes: Profile, dataset: data.Dataset | str, recorded: Iter
     """
     if name not in SUITES:
         raise unknown("suite", name, SUITES)
-    builds_on = (list(recorded),) if SUITES[name] in (budget, part_one) else ()
+    builds_on = (list(recorded),) if SUITES[name] in BUILDING else ()
     return SUITES[name](sizes, dataset, *builds_on)
