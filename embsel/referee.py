@@ -45,9 +45,10 @@ def at_fixed_epochs(sizes: Profile, dataset: data.Dataset | str, names: Sequence
 
 
 def falling(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
-    """Return the runs that FALLING is chosen by: full and short ones with a falling rate, judged on a validation split."""
+    """Return the runs that FALLING is chosen by: full and short, with a falling rate, judged on a validation split."""
+    usual = {"schedule": "linear", "validation": True}
     return [
-        baseline(sizes, dataset, steps=round(share * sizes.steps), rate=sizes.rate * factor, schedule="linear", validation=True)
+        baseline(sizes, dataset, steps=round(share * sizes.steps), rate=sizes.rate * factor, **usual)
         for factor in (1, 2, 4, 8)
         for share in (1.0, SHORT)
     ]

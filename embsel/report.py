@@ -79,22 +79,24 @@ def recorded(store: Store | None = None) -> list[Record]:
     raise InputError("No runs are recorded yet: python -m embsel record --profile laptop makes them (about two hours).")
 
 
-def of_suite(make: Callable, records: Iterable[Record]) -> list[Record] | dict[str, tuple[list[Record], list[Record]]]:
+def of_suite(make: Callable, records: Iterable[Record]) -> list | dict:
     """Return the records of a suite of `suites`, given as its function, at the profile and on the dataset of `records`.
 
-    They come in the suite's order. A suite of variants gives name to (the changed runs, the runs they are set against),
-    of each only the seeds that both have.
+    They come as the suite has them: a list stays a list, a dict of groups a dict, without what is not recorded. A group
+    of pairs (a changed run, the run it is set against) becomes two lists, of the seeds that both have.
     """
     have = {record.spec: record for record in records}
     first = next(iter(have.values()))
-    specs = make(suites.profile(first.provenance["profile"]), first.spec.dataset)
-    if not isinstance(specs, dict):
-        return [have[spec] for spec in specs if spec in have]
-    groups = {}
-    for name, pairs in specs.items():
-        if both := [(have[changed], have[plain]) for changed, plain in pairs if changed in have and plain in have]:
-            groups[name] = tuple(map(list, zip(*both, strict=True)))
-    return groups
+    return _found(make(suites.profile(first.provenance["profile"]), first.spec.dataset), have)
+
+
+def _found(specs: list | dict, have: dict) -> list | tuple | dict:
+    if isinstance(specs, dict):
+        return {name: found for name, part in specs.items() if (found := _found(part, have))}
+    if specs and isinstance(specs[0], tuple):
+        both = [(have[changed], have[plain]) for changed, plain in specs if changed in have and plain in have]
+        return tuple(map(list, zip(*both, strict=True)))
+    return [have[spec] for spec in specs if spec in have]
 
 
 def comparison(records: Iterable[Record], split: int = 100, names: Iterable[str] = FIRST) -> dict[str, list[Record]]:
@@ -203,6 +205,16 @@ def images_per_second(record: Record) -> tuple[float, float]:
     training, loading = record.seconds("training"), record.seconds("loading")
     samples = next(line["samples"] for line in record.ledger if line["stage"] == "training")
     return samples / (training + loading), samples / max(training, loading)
+
+
+def total(record: Record) -> float:
+    """Return the seconds of all that a run needs before it can be used: every stage but the evaluation."""
+    return record.seconds() - record.seconds("evaluation")
+
+
+def worst_class(record: Record) -> float:
+    """Return the accuracy of the class that the network is worst at, as a fraction."""
+    return min(value for value in record.metrics["class_accuracy"] if value is not None)
 
 
 def caption(records: Iterable[Record]) -> str:
