@@ -1,0 +1,87 @@
+"""What the runs of Part II say to the reviewers' questions: numbers that chapters and the page on the reviews share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from embsel.errors import require
+from embsel.records import Record
+from embsel.report import Interval, accuracies, total
+
+Runs = Sequence[Record]
+SAVING = 0.2  # of the full run's total time: what a recipe has to save to count
+LEVEL = 0.01  # of accuracy: a run that may be so much below another one at most is level with it
+
+
+def equal_keep(chosen: Runs, random: dict[int, Runs]) -> Interval:
+    """Return how many images picked at random do as well as each of the `chosen` runs, as an interval of the logarithm.
+
+    `random` maps a number of images to runs; between two numbers the mean accuracy is a line in the logarithm. Below
+    the least and above the most of them the answer is that number.
+    """
+    keeps = sorted(random)
+    means = np.maximum.accumulate([accuracies(random[keep]).mean() for keep in keeps])  # more is not worse
+    return Interval.of(np.interp(accuracies(chosen), means, np.log(keeps)))
+
+
+def ahead(recipe: Runs, full: dict[str, Runs]) -> Interval:
+    """Return the accuracy of a recipe's runs minus what full runs reach in the same total time, by pairs of equal seed.
+
+    `full` are the full runs of several lengths: between two of a seed the accuracy is a line in their total seconds;
+    a recipe that takes longer than the longest is set against that one.
+    """
+    gaps = []
+    for run in recipe:
+        same = [other for group in full.values() for other in group if other.spec.seed == run.spec.seed]
+        points = sorted((total(other), other.metrics["test_accuracy"]) for other in same)
+        require(len(points) > 1, f"A front needs two full runs of seed {run.spec.seed}, found {len(points)}.")
+        gaps.append(run.metrics["test_accuracy"] - np.interp(total(run), *zip(*points, strict=True)))
+    return Interval.of(gaps)
+
+
+def saved(recipe: Runs, full: Runs) -> Interval:
+    """Return the share of the full run's total time that a recipe saves, by pairs of equal seed; negative: it costs."""
+    other = {record.spec.seed: total(record) for record in full}
+    return Interval.of([1 - total(run) / other[run.spec.seed] for run in recipe])
+
+
+def moonshot(time: Interval, accuracy: Interval, front: Interval) -> str:
+    """Return whether a recipe pays: it saves SAVING of the full run's `time`, its `accuracy` is at most LEVEL below the
+    full run's, and it is `ahead` of full runs as short as itself; each by the whole of its 95 % interval.
+    """
+    short = []
+    if not time.mean - time.half >= SAVING:
+        short.append("does not save the time")
+    if not accuracy.mean - accuracy.half > -LEVEL:
+        short.append("may be below the full run")
+    if not front.mean - front.half > 0:
+        short.append("not ahead of short full runs")
+    return "; ".join(short) or "pays"
+
+
+def reuses(once: float, each: float, alone: float) -> float:
+    """Return how many trainings have to share a cost of `once` seconds until one of `each` seconds with its part of the
+    cost takes no longer than one of `alone` seconds without; infinite where each takes no less.
+    """
+    return np.ceil(once / (alone - each)) if each < alone else np.inf
+
+
+def two_way(table: np.ndarray) -> list[tuple[str, float, float]]:
+    """Return how far the rows, the columns and what is left of a two-way `table` (rows, columns) scatter.
+
+    For each: its name, the standard deviation of its effect by the method of moments (zero where its mean square is
+    below that of what is left), and the probability of a mean square as large without any effect (F test).
+    """
+    table = np.asarray(table, dtype=float)
+    rows, columns = table.shape
+    require(min(rows, columns) > 1, f"A two-way table needs two rows and two columns, found {table.shape}.")
+    across, down = table.mean(axis=1), table.mean(axis=0)
+    free = (rows - 1) * (columns - 1)
+    left = np.square(table - across[:, None] - down + table.mean()).sum() / free
+    found = []
+    for name, means, others in (("rows", across, columns), ("columns", down, rows)):
+        square = others * means.var(ddof=1)
+        chance = float(stats.f.sf(square / left, len(means) - 1, free))
+        found.append((name, float(np.sqrt(max(0.0, square - left) / others)), chance))
+    return [*found, ("what is left", float(np.sqrt(left)), float("nan"))]
