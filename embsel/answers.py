@@ -1,13 +1,15 @@
 """What the runs of Part II say to the reviewers' questions: numbers that chapters and the page on the reviews share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from embsel import referee, report
 from embsel.errors import require
-from embsel.records import Record
-from embsel.report import Interval, accuracies, total
+from embsel.records import ALL, Record
+from embsel.report import Interval, accuracies, paired, total
 
 Runs = Sequence[Record]
 SAVING = 0.2  # of the full run's total time: what a recipe has to save to count
@@ -58,6 +60,53 @@ def moonshot(time: Interval, accuracy: Interval, front: Interval) -> str:
     if not front.mean - front.half > 0:
         short.append("not ahead of short full runs")
     return "; ".join(short) or "pays"
+
+
+class Judged(NamedTuple):
+    """A recipe of `referee.recipes`: its runs, the time that they save and their accuracy minus the full run's, their
+    accuracy minus that of full runs of the same total time, and the verdict; the last two only where there is a choice.
+    """
+
+    runs: Runs
+    time: Interval
+    accuracy: Interval
+    front: Interval | None = None
+    verdict: str = ""
+
+
+def judged(records: Iterable[Record]) -> dict[str, Judged]:
+    """Return the recipes that are recorded together with full runs to judge them by, by name; the full runs first."""
+    ways = report.of_suite(referee.recipes, records)
+    usual = [run.spec.schedule for run in ways.get(referee.FULL, [])[:1]]
+    full = {name: runs for name, runs in ways.items() if runs[0].spec.selector == ALL and runs[0].spec.schedule in usual}
+    if len(full) < 2 or referee.FULL not in full:
+        return {}
+    table = {}
+    for name, runs in ways.items():
+        time, accuracy = saved(runs, whole := full[referee.FULL]), paired(runs, whole)
+        table[name] = Judged(runs, time, accuracy)
+        if name not in full:
+            front = ahead(runs, full)
+            table[name] = Judged(runs, time, accuracy, front, moonshot(time, accuracy, front))
+    return table
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return what the recorded recipes show, in sentences: for the front page, the README and chapter 7."""
+    choices = {name: one for name, one in judged(records).items() if one.front}
+    if not choices:
+        return []
+    paying = [name for name, one in choices.items() if one.verdict == "pays"]
+    nearest = max(choices, key=lambda name: choices[name].front.mean)
+    first = choices[nearest].front
+    word = first.verdict("ahead of", "behind", "not to be told from")
+    result = f"these do: {', '.join(paying)}" if paying else "none does"
+    return [
+        f"**Does any recipe pay?** To pay it has to save {100 * SAVING:.0f} % of the full run's total time, choosing "
+        f"included, at its accuracy, and to beat a full run as short as itself. Of {len(choices)} recipes {result}. "
+        f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
+        f"{first.text(' points', sign=True)}."
+    ]
 
 
 def reuses(once: float, each: float, alone: float) -> float:
