@@ -77,9 +77,11 @@ class Judged(NamedTuple):
 def judged(records: Iterable[Record]) -> dict[str, Judged]:
     """Return the recipes that are recorded together with full runs to judge them by, by name; the full runs first."""
     ways = report.of_suite(referee.recipes, records)
-    usual = [run.spec.schedule for run in ways.get(referee.FULL, [])[:1]]
-    full = {name: runs for name, runs in ways.items() if runs[0].spec.selector == ALL and runs[0].spec.schedule in usual}
-    if len(full) < 2 or referee.FULL not in full:
+    if referee.FULL not in ways:
+        return {}
+    schedule = ways[referee.FULL][0].spec.schedule
+    full = {n: runs for n, runs in ways.items() if (runs[0].spec.selector, runs[0].spec.schedule) == (ALL, schedule)}
+    if len(full) < 2:
         return {}
     table = {}
     for name, runs in ways.items():

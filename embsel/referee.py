@@ -58,15 +58,16 @@ def schedules(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
 def recipes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
     """Return the runs that could save time: full ones with fewer steps, and what begins with a choice, all with SHORT
     of the steps. Half of a recipe's steps are the subset's. The rate is constant, which is best here (`schedules`).
+    None is evaluated on the way, and one seed of each is recorded after the other: their seconds are to be compared.
     """
     steps, half = round(SHORT * sizes.steps), sizes.images // 2
 
     def full(share: float, schedule: str = "constant") -> list[Run]:
-        length = {"steps": round(share * sizes.steps), "schedule": schedule}
+        length = {"steps": round(share * sizes.steps), "schedule": schedule, "every": None}
         return [baseline(sizes, dataset, seed=seed, **length) for seed in sizes.few]
 
     def first(selector: str, **changes) -> list[Run]:
-        usual = {"steps": steps, "split": 50} | changes
+        usual = {"steps": steps, "split": 50, "every": None} | changes
         return [subset_run(sizes, dataset, selector, seed, **usual) for seed in sizes.few]
 
     def of_pixels(selector: str) -> list[Run]:
