@@ -93,24 +93,6 @@ def judged(records: Iterable[Record]) -> dict[str, Judged]:
     return table
 
 
-def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the recorded recipes show, in sentences: for the front page, the README and chapter 7."""
-    choices = {name: one for name, one in judged(records).items() if one.front}
-    if not choices:
-        return []
-    paying = [name for name, one in choices.items() if one.verdict == "pays"]
-    nearest = max(choices, key=lambda name: choices[name].front.mean)
-    first = choices[nearest].front
-    word = first.verdict("ahead of", "behind", "not to be told from")
-    result = f"these do: {', '.join(paying)}" if paying else "none does"
-    return [
-        f"**Does any recipe pay?** To pay it has to save {100 * SAVING:.0f} % of the full run's total time, choosing "
-        f"included, at its accuracy, and to beat a full run as short as itself. Of {len(choices)} recipes {result}. "
-        f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
-        f"{first.text(' points', sign=True)}."
-    ]
-
-
 def reuses(once: float, each: float, alone: float) -> float:
     """Return how many trainings have to share a cost of `once` seconds until one of `each` seconds with its part of the
     cost takes no longer than one of `alone` seconds without; infinite where each takes no less.

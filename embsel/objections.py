@@ -1,5 +1,6 @@
 """The reviewers' objections, each with the experiment that answers it and what the recorded runs say."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,34 +33,98 @@ def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list
     """Return every objection with its answer from `records` of one dataset and profile; `others` are of other ones."""
     records, others = list(records), list(others)
     rows = [
-        ("The encoder's time is neither told nor charged", "R2", "a ledger of every stage, and total time", _bill,
-         "07_cost#the-ledger-recorded"),
-        ("A random 20 % does about as well", "R2", "the random share that equals the filter's", _equal,
-         "06_baselines#which-random-share-does-as-well"),
-        ("Random is the only baseline", "R1, R2", "every selector of the registry", _rivals,
-         "06_baselines#all-of-them-recorded"),
-        ("No class is guaranteed a place", "R2", "class counts, and the filter class by class", _classes,
-         "06_baselines#does-a-class-get-lost"),
-        ("No rule for the embedding's size or for k", "R2", "three sizes by three numbers of images", _sizes,
-         "08_ablations#the-embedding-s-size-and-the-number-of-images"),
-        ("One dataset, one network, few runs", "R3", "a second network, a second dataset", _elsewhere(others),
-         "08_ablations#more-classes"),
-        ("Settings are not tuned for each arm", "R3", "a rate for each arm, on a validation split", _tuned,
-         "08_ablations#a-learning-rate-for-each-arm"),
-        ("Augmentation blurs what the subset does", "R3", "the arms without it",
-         _under("neither crops, flips nor light"),
-         "08_ablations#with-and-without-augmentation"),
-        ("Accuracy before fine-tuning is not shown", "R3", "test accuracy where all the data comes in", _switch,
-         "04_splits"),
-        ("Would another encoder give the same?", "R3", "autoencoder seeds by training seeds", _encoders,
-         "08_ablations#where-the-scatter-comes-from"),
-        ("Fitting into memory saves no time", "R1", "images a second, three ways to feed them", _feeding,
-         "05_fixed_budget"),
-        ("The full run is better at equal updates", "R1", "full runs as short as a recipe", _short,
-         "07_cost#accuracy-against-total-time"),
+        (
+            "The encoder's time is neither told nor charged",
+            "R2",
+            "a ledger of every stage, and total time",
+            _bill,
+            "07_cost#the-ledger-recorded",
+        ),
+        (
+            "A random 20 % does about as well",
+            "R2",
+            "the random share that equals the filter's",
+            _equal,
+            "06_baselines#which-random-share-does-as-well",
+        ),
+        (
+            "Random is the only baseline",
+            "R1, R2",
+            "every selector of the registry",
+            _rivals,
+            "06_baselines#all-of-them-recorded",
+        ),
+        (
+            "No class is guaranteed a place",
+            "R2",
+            "class counts, and the filter class by class",
+            _classes,
+            "06_baselines#does-a-class-get-lost",
+        ),
+        (
+            "No rule for the embedding's size or for k",
+            "R2",
+            "three sizes by three numbers of images",
+            _sizes,
+            "08_ablations#the-embedding-s-size-and-the-number-of-images",
+        ),
+        (
+            "One dataset, one network, few runs",
+            "R3",
+            "a second network, a second dataset",
+            _elsewhere(others),
+            "08_ablations#more-classes",
+        ),
+        (
+            "Settings are not tuned for each arm",
+            "R3",
+            "a rate for each arm, on a validation split",
+            _tuned,
+            "08_ablations#a-learning-rate-for-each-arm",
+        ),
+        (
+            "Augmentation blurs what the subset does",
+            "R3",
+            "the arms without it",
+            _under("neither crops, flips nor light"),
+            "08_ablations#with-and-without-augmentation",
+        ),
+        (
+            "Accuracy before fine-tuning is not shown",
+            "R3",
+            "test accuracy where all the data comes in",
+            _switch,
+            "04_splits",
+        ),
+        (
+            "Would another encoder give the same?",
+            "R3",
+            "autoencoder seeds by training seeds",
+            _encoders,
+            "08_ablations#where-the-scatter-comes-from",
+        ),
+        (
+            "Fitting into memory saves no time",
+            "R1",
+            "images a second, three ways to feed them",
+            _feeding,
+            "05_fixed_budget",
+        ),
+        (
+            "The full run is better at equal updates",
+            "R1",
+            "full runs as short as a recipe",
+            _short,
+            "07_cost#accuracy-against-total-time",
+        ),
         ("SGD with momentum only", "R1", "AdamW", _under("AdamW"), "08_ablations#adamw-beside-sgd"),
-        ("Figure 6 compares training losses of different sets", "R1", "test loss, with the switch marked", _losses,
-         "05_fixed_budget#the-recorded-race-figure-6"),
+        (
+            "Figure 6 compares training losses of different sets",
+            "R1",
+            "test loss, with the switch marked",
+            _losses,
+            "05_fixed_budget#the-recorded-race-figure-6",
+        ),
     ]
     return [_answered(records, *row) for row in rows]
 
@@ -78,6 +143,36 @@ def gap(first: Sequence[Record], second: Sequence[Record], *, than: str = "rando
     difference = paired(first, second)
     word = difference.verdict(f"better than {than}", f"worse than {than}", f"not to be told from {than}")
     return f"{difference.text(' points', sign=True)}, {word}"
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return what the recorded recipes show, a sentence or none: for the front page, the README and chapter 7."""
+    choices = {name: one for name, one in answers.judged(records).items() if one.front}
+    if not choices:
+        return []
+    paying = [name for name, one in choices.items() if one.verdict == "pays"]
+    nearest = max(choices, key=lambda name: choices[name].front.mean)
+    first = choices[nearest].front
+    word = first.verdict("ahead of", "behind", "not to be told from")
+    result = f"these do: {', '.join(paying)}" if paying else "none does"
+    return [
+        f"**Does any recipe pay?** To pay it has to save {100 * answers.SAVING:.0f} % of the full run's total time, choosing "
+        f"included, at its accuracy, and to beat a full run as short as itself. Of {len(choices)} recipes {result}. "
+        f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
+        f"{first.text(' points', sign=True)}."
+    ]
+
+
+def front_page(records: Iterable[Record]) -> list[str]:
+    """Return what all the recorded runs show, a sentence each, and the line that says where they come from."""
+    records = list(records)
+    said, used = [*report.findings(records)], [*report.behind(records)]
+    with contextlib.suppress(InputError, KeyError):  # there is no second selector, or no random subset
+        text, runs = _rivals(records)
+        said.append(f"**Other selectors.** {text[0].upper()}{text[1:]}.")
+        used += runs
+    used += [run for one in answers.judged(records).values() for run in one.runs]
+    return [*said, *findings(records), f"*{report.caption({key(run.spec): run for run in used}.values())}*"]
 
 
 def _bill(records: list[Record]) -> Answer:
@@ -112,6 +207,8 @@ def _rivals(records: list[Record]) -> Answer:
     arms = report.comparison(records, names=report.NAMES)
     chance = arms[RANDOM]
     gaps = {name: paired(runs, chance) for name, runs in arms.items() if name not in (ALL, RANDOM)}
+    if not gaps:
+        raise InputError("There is no other selector than random.")
     words = [one.verdict("better", "worse", "level") for one in gaps.values()]
     best = max(gaps, key=lambda name: gaps[name].mean)
     text = (
@@ -181,9 +278,7 @@ def _tuned(records: list[Record]) -> Answer:
 def _switch(records: list[Record]) -> Answer:
     arms = report.comparison(records, split=min(suites.profile(records[0].provenance["profile"]).splits, key=_to_half))
     seeds = sorted({run.spec.seed for run in arms[FILTER]} & {run.spec.seed for run in arms[RANDOM]})
-    early = [
-        [report.before_fine_tuning(find(arms[name], seed=seed)[0]) for seed in seeds] for name in (FILTER, RANDOM)
-    ]
+    early = [[report.before_fine_tuning(find(arms[name], seed=seed)[0]) for seed in seeds] for name in (FILTER, RANDOM)]
     before = Interval.of(np.subtract(*early))
     after = paired(arms[FILTER], arms[RANDOM])
     text = (
@@ -221,8 +316,10 @@ def _feeding(records: list[Record]) -> Answer:
         ]
         rates = [[report.images_per_second(run) for run in pair] for pair in pairs]
         turns, overlapped = (Interval.of([one[0][way] / one[1][way] for one in rates]) for way in (0, 1))
-        said.append(f"from {words}: {turns.text('', 1, digits=2)} times the images a second in turns, "
-                    f"{overlapped.text('', 1, digits=2)} overlapped")
+        said.append(
+            f"from {words}: {turns.text('', 1, digits=2)} times the images a second in turns, "
+            f"{overlapped.text('', 1, digits=2)} overlapped"
+        )
     return "the subset, " + "; ".join(said), runs
 
 
