@@ -1,6 +1,6 @@
 """What the runs of Part II say to the reviewers' questions: numbers that chapters and the page on the reviews share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,9 +74,12 @@ class Judged(NamedTuple):
     verdict: str = ""
 
 
-def judged(records: Iterable[Record]) -> dict[str, Judged]:
-    """Return the recipes that are recorded together with full runs to judge them by, by name; the full runs first."""
-    ways = report.of_suite(referee.recipes, records)
+def judged(records: Iterable[Record], make: Callable = referee.recipes) -> dict[str, Judged]:
+    """Return the recipes that are recorded together with full runs to judge them by, by name; the full runs first.
+
+    `make` is the suite's function: `referee.recipes` or `referee.many_passes`.
+    """
+    ways = report.of_suite(make, records)
     if referee.FULL not in ways:
         return {}
     schedule = ways[referee.FULL][0].spec.schedule

@@ -156,8 +156,9 @@ def findings(records: Iterable[Record]) -> list[str]:
     word = first.verdict("ahead of", "behind", "not to be told from")
     result = f"these do: {', '.join(paying)}" if paying else "none does"
     return [
-        f"**Does any recipe pay?** To pay it has to save {100 * answers.SAVING:.0f} % of the full run's total time, choosing "
-        f"included, at its accuracy, and to beat a full run as short as itself. Of {len(choices)} recipes {result}. "
+        "**Does any recipe pay?** It pays if it saves, the choosing included, "
+        f"{100 * answers.SAVING:.0f} % of the full run's total time at its accuracy, and beats full runs as short as "
+        f"itself. Of {len(choices)} recipes {result}. "
         f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
         f"{first.text(' points', sign=True)}."
     ]

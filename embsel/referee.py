@@ -27,21 +27,19 @@ def rivals(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
 
 def at_fixed_steps(sizes: Profile, dataset: data.Dataset | str, names: Sequence[str] = KINDS) -> list[Run]:
     """Return the runs on a subset alone of other sizes, all with the steps of the full run: more passes over less."""
-    return [
-        subset_run(sizes, dataset, name, seed, keep=keep)
-        for seed in sizes.few
-        for keep in sizes.keeps
-        for name in names
-    ]
+    first, *others = names  # that of chance for all sizes first: it tells which random share does as well
+    cells = [(first, keep) for keep in sizes.keeps] + [(name, keep) for keep in sizes.keeps for name in others]
+    return [subset_run(sizes, dataset, name, seed, keep=keep) for name, keep in cells for seed in sizes.few]
 
 
 def at_fixed_epochs(sizes: Profile, dataset: data.Dataset | str, names: Sequence[str] = KINDS) -> list[Run]:
     """Return the runs on a subset alone that pass over it as often as the full run over all the data: fewer steps."""
     runs = []
-    for keep in (sizes.keep, *sizes.keeps):
-        steps = max(1, round(sizes.steps * keep / sizes.images))
-        change = {"keep": keep, "steps": steps, "every": min(sizes.every, steps)}
-        runs += [subset_run(sizes, dataset, name, seed, **change) for seed in sizes.few for name in names]
+    for name in names:
+        for keep in (sizes.keep, *sizes.keeps):
+            steps = max(1, round(sizes.steps * keep / sizes.images))
+            change = {"keep": keep, "steps": steps, "every": min(sizes.every, steps)}
+            runs += [subset_run(sizes, dataset, name, seed, **change) for seed in sizes.few]
     return runs
 
 
@@ -95,6 +93,16 @@ def recipes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
         "unsure half of each batch (proxy)": first("margin", plan="sift", **longer),
         "hard half, network's own view": first("el2n", plan="prune", embedding=None, **longer),
     }
+
+
+def many_passes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
+    """Return the cheap ones of `recipes` for four times the steps and a network of a quarter of the width.
+
+    It passes over all the data four times as often, so that more of them is learned before the end.
+    """
+    longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=max(1, sizes.width // 4))
+    dear = ("filter", "typical", "all, 35 %", "all, 65 %, rate", "random, rate", "random, shrink")
+    return {name: runs for name, runs in recipes(longer, dataset).items() if not name.startswith(dear)}
 
 
 def embeddings(sizes: Profile, dataset: data.Dataset | str) -> Groups:
@@ -188,11 +196,11 @@ def tuned(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record
 
 
 def other_data(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
-    """Return the runs that a further dataset is judged by: a usual subset and the smallest, by the plain arms and some.
+    """Return the runs that a further dataset is judged by: subsets of two sizes, by chance and by the filter.
 
     Needs another dataset than the profile's own: `--data`.
     """
-    names = ("random_subset", "stratified_random", "top_activations", "top_activations_per_class", "facility_location")
+    names = ("random_subset", "stratified_random", "top_activations")
     suite = []
     for seed in sizes.few:
         suite += [autoencoder(sizes, dataset, seed), baseline(sizes, dataset, seed=seed)]
@@ -208,7 +216,7 @@ def in_turn(*groups: Sequence[Run]) -> list[Run]:
 
 
 def ablations(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record]) -> list[Run]:
-    """Return all of chapter 8, most valuable first; the tuned arms once their rates are known."""
+    """Return what chapter 8 changes but the sizes; the tuned arms once their rates are known."""
     under = [runs for arms in conditions(sizes, dataset).values() for runs in arms.values()]
     known = tuned(sizes, dataset, recorded)
     return [
@@ -216,19 +224,21 @@ def ablations(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Re
         *in_turn(*rates(sizes, dataset).values()),
         *in_turn(*under),
         *in_turn(*known.values()),
-        *in_turn(*sizing(sizes, dataset).values()),
     ]
 
 
 def everything(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record]) -> list[Spec]:
-    """Return all that Part II shows, most valuable first."""
+    """Return all that Part II shows of one dataset, most valuable first."""
     return [
         *rivals(sizes, dataset),
         *in_turn(*recipes(sizes, dataset).values()),
-        *in_turn(*embeddings(sizes, dataset).values()),
-        *at_fixed_steps(sizes, dataset),
-        *at_fixed_epochs(sizes, dataset),
         *ablations(sizes, dataset, recorded),
+        *in_turn(*embeddings(sizes, dataset).values()),
+        *in_turn(*many_passes(sizes, dataset).values()),
+        *at_fixed_epochs(sizes, dataset),
+        *at_fixed_steps(sizes, dataset),
+        *in_turn(*sizing(sizes, dataset).values()),
+        *schedules(sizes, dataset),
     ]
 
 
@@ -236,10 +246,12 @@ SUITES = {
     "rivals": rivals,
     "schedules": schedules,
     "recipes": lambda sizes, dataset: in_turn(*recipes(sizes, dataset).values()),
+    "many-passes": lambda sizes, dataset: in_turn(*many_passes(sizes, dataset).values()),
     "embeddings": lambda sizes, dataset: in_turn(*embeddings(sizes, dataset).values()),
     "fixed-steps": at_fixed_steps,
     "fixed-epochs": at_fixed_epochs,
     "ablations": ablations,
+    "sizing": lambda sizes, dataset: in_turn(*sizing(sizes, dataset).values()),
     "other-data": other_data,
     "referee": everything,
 }
