@@ -110,15 +110,17 @@ def two_way(table: np.ndarray) -> list[tuple[str, float, float]]:
     below that of what is left), and the probability of a mean square as large without any effect (F test).
     """
     table = np.asarray(table, dtype=float)
+    good = table.ndim == 2 and min(table.shape) > 1
+    require(good, f"A two-way table needs two rows and two columns, found {table.shape}.")
     rows, columns = table.shape
-    require(min(rows, columns) > 1, f"A two-way table needs two rows and two columns, found {table.shape}.")
     across, down = table.mean(axis=1), table.mean(axis=0)
     free = (rows - 1) * (columns - 1)
     left = np.square(table - across[:, None] - down + table.mean()).sum() / free
     found = []
     for name, means, others in (("rows", across, columns), ("columns", down, rows)):
         square = others * means.var(ddof=1)
-        chance = float(stats.f.sf(square / left, len(means) - 1, free))
+        ratio = square / left if left > 0 else np.inf if square > 0 else np.nan
+        chance = float(stats.f.sf(ratio, len(means) - 1, free))
         found.append((name, float(np.sqrt(max(0.0, square - left) / others)), chance))
     return [*found, ("what is left", float(np.sqrt(left)), float("nan"))]
 

@@ -312,8 +312,9 @@ def _feeding(records: list[Record]) -> Answer:
         ("decoded once, against decoded every time", "host", "encoded"),
     ):
         pairs = [
-            (find(runs, seed=run.spec.seed, feed=small, selector=RANDOM)[0], run)
-            for run in find(runs, feed=large, selector=ALL)
+            (subset, full)
+            for full in find(runs, feed=large, selector=ALL)
+            for subset in find(runs, seed=full.spec.seed, feed=small, selector=RANDOM)
         ]
         rates = [[report.images_per_second(run) for run in pair] for pair in pairs]
         turns, overlapped = (Interval.of([one[0][way] / one[1][way] for one in rates]) for way in (0, 1))

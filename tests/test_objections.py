@@ -1,0 +1,200 @@
+"""The reviewers' objections: every answer in made-up worlds, whose numbers must come back in its words."""
+
+import re
+
+import numpy as np
+import pytest
+from test_report import PLACE
+
+from embsel import answers, objections, referee, report, suites
+from embsel.objections import NOT_RECORDED
+from embsel.records import ALL, Autoencoder, Pixels, Record, Run
+
+DATA, OTHER = "0123456789ab", "ba9876543210"
+SIZES = suites.profile("laptop")
+PART_ONE = ("filtering", "splits", "feeding")
+NOISE = np.array([0.002, -0.001, 0.0005, 0.0, -0.0015])  # by seed; not the same in two arms
+
+
+def a_record(spec, accuracy=0.6, name="somewhere", kept=None):
+    """The record of any spec: 30 s for the steps of a full run, 66 s for an autoencoder's, 4 s for a proxy's."""
+    if isinstance(spec, Autoencoder):
+        ledger = [("autoencoder compilation", 3), ("autoencoder", 60 * spec.steps / 1500), ("embedding", 3)]
+    elif isinstance(spec, Pixels):
+        ledger = [("embedding", 2)]
+    else:
+        shared = spec.embedding and a_record(spec.embedding).ledger
+        ledger = [(line["stage"], line["seconds"]) for line in shared or []]
+        if isinstance(spec.embedding, Run):
+            ledger = [("proxy training", 4)]
+        ledger += [("selection", 0.5)] * (spec.selector != ALL)
+        ledger += [("training compilation", 2), ("training", 30 * spec.steps / 600), ("evaluation", 5)]
+        if spec.feed != "device":
+            ledger.append(("loading", 5 if spec.feed == "host" else 60))
+    lines = [{"stage": stage, "seconds": seconds, "samples": 76_800} for stage, seconds in ledger]
+    metrics = {"test_accuracy": float(accuracy), "kept": kept or getattr(spec, "keep", None) or 50_000}
+    metrics |= {"class_counts": [132, *[400] * 9], "class_accuracy": [0.5] * 10, "distinct": 1}
+    curve = {"step": [300, 600], "seconds": [10.0, 20.0], "phase": [0, 1], "test_accuracy": [accuracy - 0.1, accuracy]}
+    return Record(spec, metrics, lines, PLACE | {"profile": "laptop", "dataset": name}, curve)
+
+
+def a_world(truth, dataset=DATA, suites_of=(*PART_ONE, "referee"), name="somewhere"):
+    """All records of some suites, a run's accuracy being `truth(spec)` and a little noise."""
+    records = {}
+    while True:
+        specs = {spec for each in suites_of for spec in suites.suite(each, SIZES, dataset, records.values())}
+        if not specs - records.keys():
+            return list(records.values())
+        for spec in specs - records.keys():
+            own = 1 if getattr(spec, "selector", ALL) == "random_subset" else 2
+            noise = NOISE[(own * spec.seed) % len(NOISE)]
+            records[spec] = a_record(spec, truth(spec) + noise if isinstance(spec, Run) else 0.0, name)
+
+
+def beaten(spec):
+    """Chance is as good as all the data, the filter five points worse; twice the images are worth two points."""
+    keep = spec.keep or 50_000
+    return 0.60 - 0.05 * (spec.selector == "top_activations") + 0.02 * np.log2(keep / 4320) * (spec.selector != ALL)
+
+
+def winning(spec):
+    return 0.60 + 0.05 * (spec.selector == "top_activations")
+
+
+def level(spec):
+    return 0.60
+
+
+def answers_of(records, others=()):
+    return {row.objection: row for row in objections.objections(records, others)}
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    return {truth.__name__: a_world(truth) for truth in (beaten, winning, level)}
+
+
+def test_every_objection_is_answered_once_its_runs_are_there(worlds):
+    rows = objections.objections(worlds["beaten"])
+    assert len(rows) == 14
+    unanswered = [row.objection for row in rows if row.answer == NOT_RECORDED]
+    assert unanswered == ["Figure 6 compares training losses of different sets"]  # this world has no race
+    assert all(row.runs for row in rows if row.objection not in unanswered)
+
+
+def test_without_its_runs_an_objection_waits(worlds):
+    base = [record for record in worlds["beaten"] if getattr(record.spec, "selector", None) == ALL]
+    rows = objections.objections(base)
+    assert {row.answer for row in rows} == {NOT_RECORDED}
+    assert all(row.runs == () for row in rows)
+
+
+FILTER_AGAINST_CHANCE = (
+    "Settings are not tuned for each arm",
+    "Augmentation blurs what the subset does",
+    "SGD with momentum only",
+    "One dataset, one network, few runs",
+)
+
+
+@pytest.mark.parametrize("objection", FILTER_AGAINST_CHANCE)
+@pytest.mark.parametrize(
+    ("world", "word", "mean"),
+    [("beaten", "worse than random", -5), ("winning", "better than random", 5), ("level", "not to be told from", 0)],
+)
+def test_the_verdict_on_the_filter_follows_the_runs(worlds, objection, world, word, mean):
+    answer = answers_of(worlds[world])[objection].answer
+    assert word in answer
+    assert abs(float(re.search(r"([+-][\d.]+) ± ", answer)[1]) - mean) < 0.3
+
+
+def test_the_bill_is_the_ledgers(worlds):
+    answer = answers_of(worlds["beaten"])["The encoder's time is neither told nor charged"].answer
+    short, full = 66 + 0.5 + 2 + 30 * referee.SHORT, 2 + 30
+    assert "takes 2.2 ± 0.0 (n = 3) times the full run's training" in answer
+    assert f"takes {short / full:.1f} ± 0.0 (n = 3) times the full run's total time" in answer
+
+
+def test_the_share_that_does_as_well_is_read_off_the_random_curve(worlds):
+    answer = answers_of(worlds["beaten"])["A random 20 % does about as well"].answer
+    images = int(re.search(r"([\d,]+) random images", answer)[1].replace(",", ""))
+    assert images == pytest.approx(4320 / 2**2.5, rel=0.1)  # five points are two and a half halvings
+
+
+def test_the_selectors_are_counted(worlds):
+    arms = len(report.comparison(worlds["beaten"], names=report.NAMES)) - 2
+    assert f"of {arms} selectors 0 are better than random, 1 worse, {arms - 1} not" in (
+        answers_of(worlds["beaten"])["Random is the only baseline"].answer
+    )
+    assert "the highest is *filter, refill*, +5." in answers_of(worlds["winning"])["Random is the only baseline"].answer
+
+
+def test_the_smallest_class_is_told(worlds):
+    answer = answers_of(worlds["beaten"])["No class is guaranteed a place"].answer
+    assert "smallest class has 132 images where 432" in answer
+    assert "better than without" in answer
+
+
+def test_the_grid_of_sizes_is_counted(worlds):
+    objection = "No rule for the embedding's size or for k"
+    assert "in 9 of 9 combinations the filter is worse" in answers_of(worlds["beaten"])[objection].answer
+    assert "in 0 of 9 combinations" in answers_of(worlds["winning"])[objection].answer
+
+
+def test_a_second_dataset_is_named(worlds):
+    others = a_world(winning, OTHER, ("other-data",), "shapes-20")
+    answer = answers_of(worlds["beaten"], others)["One dataset, one network, few runs"].answer
+    assert re.search(r"a small ResNet: -\d.* worse than random; shapes-20: \+\d.* better than random", answer)
+
+
+def test_short_full_runs_are_set_against_the_recipes(worlds):
+    answer = answers_of(worlds["level"])["The full run is better at equal updates"].answer
+    recipes = [one for one in answers.judged(worlds["level"]).values() if one.front]
+    assert f"of {len(recipes)} recipes 0 are ahead" in answer
+
+
+def test_where_smaller_can_be_faster(worlds):
+    answer = answers_of(worlds["beaten"])["Fitting into memory saves no time"].answer
+    turns, overlapped = (10 + 60) / (10 + 5), 60 / 10
+    assert "from the same memory: 1.00 ± 0.00" in answer
+    assert f"every time: {turns:.2f} ± 0.00 (n = 3) times the images a second in turns, {overlapped:.2f} ±" in answer
+
+
+# --- the front page ---
+
+
+def recipes_where(truth):
+    return a_world(truth, suites_of=("filtering", "recipes"))
+
+
+def steady(spec):
+    """The longer, the better: all the data gain a point with each tenth of the steps."""
+    return 0.5 + 0.1 * spec.steps / SIZES.steps
+
+
+def test_the_front_page_says_so_if_nothing_pays():
+    (said,) = objections.findings(recipes_where(steady))
+    recipes = [one for one in answers.judged(recipes_where(steady)).values() if one.front]
+    assert f"Of {len(recipes)} recipes none does" in said
+
+
+def test_the_front_page_names_what_pays():
+    def growing_wins(spec):
+        return steady(spec) + 0.08 * (spec.plan == "grow")
+
+    (said,) = objections.findings(recipes_where(growing_wins))
+    assert "recipes these do: random, growing." in said
+    assert "is *random, growing*, ahead of them by +" in said
+
+
+def test_without_recipes_the_front_page_says_nothing_of_them(worlds):
+    records = [record for record in worlds["level"] if getattr(record.spec, "every", None)]
+    assert objections.findings(records) == []
+
+
+def test_the_front_page_ends_with_where_its_numbers_come_from(worlds):
+    *said, origin = objections.front_page(worlds["beaten"])
+    assert origin.startswith("*somewhere; laptop profile")
+    assert said[: len(report.findings(worlds["beaten"]))] == report.findings(worlds["beaten"])
+    assert any(line.startswith("**Other selectors.** Of") for line in said)
+    assert any(line.startswith("**Does any recipe pay?**") for line in said)
