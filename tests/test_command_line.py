@@ -166,9 +166,9 @@ def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "filtring"], "There is no suite named 'filtring'; did you mean 'filtering' or 'feeding'?"),
+        (["--suite", "filtring"], "no suite named 'filtring'; did you mean 'filtering' or 'falling' or 'feeding'?"),
         (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
-        (["--data", "shaeps"], "There is no dataset named 'shaeps'; did you mean 'shapes'? No folder or .npz file"),
+        (["--data", "shaeps"], "no dataset named 'shaeps'; did you mean 'shapes' or 'shapes-20'? No folder or .npz"),
         (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),
         (["--data", "OTHER"], "expected a folder of images or an .npz file, found something else"),
         (["--data", "SMALL", "--out", "OTHER"], "cannot be written to"),
