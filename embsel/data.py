@@ -13,7 +13,7 @@ from PIL import Image
 
 from embsel.errors import InputError, require, share, unknown, whole
 from embsel.files import ARRAYS, read_folder, read_npz, stratified
-from embsel.shapes import SHAPES, drawn_arrays
+from embsel.shapes import OUTLINED, SHAPES, drawn_arrays
 
 _KERAS = {  # name for `load`: (name to show, class names in the order of the labels)
     "mnist": ("MNIST", "0 1 2 3 4 5 6 7 8 9"),
@@ -28,6 +28,7 @@ _KERAS = {  # name for `load`: (name to show, class names in the order of the la
         skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
         tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""),
 }
+_DRAWN = {"shapes": {}, "shapes-20": {"outlined": True, "train": 20_000, "test": 4_000}}  # to arguments of `shapes`
 # Known by their pixels. With another JPEG decoder a few may differ: then the folder's name stays, and all else works.
 _KNOWN_CONTENTS = {"e241af4f9084": "CIFAR-10 (JPEG copy)"}
 
@@ -85,10 +86,11 @@ class Dataset:
 def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size: int | None = None) -> Dataset:
     """Return the `Dataset` that `source` names.
 
-    `source`: "shapes"; "cifar10", "cifar100", "mnist" or "fashion_mnist" (Keras downloads it at first use); an `.npz`
-    file of `train_images`, `train_labels`, `test_images`, `test_labels` (or Keras' `x_train` to `y_test`) and, if you
-    like, `class_names`; or a folder of images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`, of which
-    `test_fraction` of each class becomes the test split, always the same. A name wins over a path: write `./mnist`.
+    `source`: "shapes", or "shapes-20" (twenty classes, 20,000 training and 4,000 test images; see `shapes`); "cifar10",
+    "cifar100", "mnist" or "fashion_mnist" (Keras downloads it at first use); an `.npz` file of `train_images`,
+    `train_labels`, `test_images`, `test_labels` (or Keras' `x_train` to `y_test`) and, if you like, `class_names`; or a
+    folder of images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`, of which `test_fraction` of each class
+    becomes the test split, always the same. A name wins over a path: write `./mnist`.
 
     Folder images become RGB (without transparency, the first frame of an animation) and must share one size, unless
     `image_size` is given: then images of any source become that square, in pixels. Decoded folders are kept in the
@@ -99,8 +101,8 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
             f"source: expected a dataset's name, or the path of a folder or an .npz file, found {source!r}.")
     share("test_fraction", test_fraction)
     size = None if image_size is None else whole("image_size", image_size, 1)
-    if source == "shapes":
-        return shapes(size=size or 32)
+    if source in _DRAWN:
+        return shapes(size=size or 32, **_DRAWN[source])
     path = Path(os.path.expanduser(source))
     if source in _KERAS:
         name, arrays = _KERAS[source][0], _download(source)
@@ -109,7 +111,7 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     elif os.path.exists(path):
         name, arrays = path.stem, read_npz(path)
     else:
-        raise InputError(f"{unknown('dataset', str(source), ['shapes', *_KERAS])} "
+        raise InputError(f"{unknown('dataset', str(source), [*_DRAWN, *_KERAS])} "
                          f"No folder or .npz file was found at {str(path.absolute())!r} either.")
     for key in ARRAYS:  # as Keras gives them: grey images without a channel axis, labels in a column
         array = arrays[key]
@@ -121,16 +123,20 @@ def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size:
     return dataset
 
 
-def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0) -> Dataset:
+def shapes(
+    *, train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0, outlined: bool = False
+) -> Dataset:
     """Return ten classes of drawn RGB shapes, of any turn and colour, on texture, with clutter and noise.
 
-    `train`, `test`: numbers of images, equally many of each class (to within one), at least 10; `size`: height and
-    width in pixels, at least 8. The same arguments give the same pixels on every machine. Raises `InputError` for
-    arguments out of range. Not in the paper: made so that every chapter runs without a download.
+    With `outlined` there are twenty: each shape filled and as an outline. `train`, `test`: numbers of images, equally
+    many of each class (to within one), at least one; `size`: height and width in pixels, at least 8. The same arguments
+    give the same pixels on every machine. Raises `InputError` for arguments out of range. Not in the paper: made so
+    that every chapter runs without a download.
     """
-    train, test = whole("train", train, len(SHAPES)), whole("test", test, len(SHAPES))
-    arrays = drawn_arrays(train, test, whole("size", size, 8), whole("seed", seed, 0))
-    return Dataset("shapes", **arrays, class_names=tuple(SHAPES))
+    classes = tuple(SHAPES | OUTLINED if outlined else SHAPES)
+    train, test = whole("train", train, len(classes)), whole("test", test, len(classes))
+    arrays = drawn_arrays(train, test, whole("size", size, 8), whole("seed", seed, 0), outlined)
+    return Dataset("shapes-20" if outlined else "shapes", **arrays, class_names=classes)
 
 
 def _download(source: str) -> dict:

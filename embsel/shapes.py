@@ -1,4 +1,4 @@
-"""The built-in set: ten classes of drawn shapes, as plain arrays; `embsel.data.shapes` makes the `Dataset`.
+"""The built-in sets: ten or twenty classes of drawn shapes, as plain arrays; `embsel.data.shapes` makes the `Dataset`.
 
 Only + - * / sqrt, min and max touch a pixel: these are exact in IEEE arithmetic, so that one seed gives the same bytes,
 hence the same fingerprint, on every machine. (In sin, exp and matrix products the last bit may differ; the sines and
@@ -42,17 +42,23 @@ SHAPES = {  # signed distance at (u, v) to the outline, negative inside, of a sh
     "hourglass": lambda u, v: np.maximum(0.8 * (np.abs(u) - 0.7 * np.abs(v)) - 0.06, np.abs(v) - 0.9),
     "pill": lambda u, v: _length(u, np.maximum(np.abs(v) - 0.65, 0)) - 0.32,
 }
+LINE = 0.1  # half the width of an outline
+OUTLINED = {  # the same shapes, of which only the outline is drawn
+    f"outlined {name}": lambda u, v, shape=shape: np.abs(shape(u, v)) - LINE for name, shape in SHAPES.items()
+}
 
 
-def drawn_arrays(train: int, test: int, size: int, seed: int) -> dict[str, np.ndarray]:
-    """Return the arrays of a `Dataset`: images uint8 (N, `size`, `size`, 3), labels int64 (N,), of equally many shapes.
+def drawn_arrays(train: int, test: int, size: int, seed: int, outlined: bool = False) -> dict[str, np.ndarray]:
+    """Return the arrays of a `Dataset`: images uint8 (N, `size`, `size`, 3), labels int64 (N,), of equally many shapes,
+    with `outlined` each of them filled and as an outline.
 
     The test set has a stream of random numbers of its own, so that it is the same for any number of training images.
     """
-    rng, labels = np.random.default_rng([seed, 0]), np.arange(train) % len(SHAPES)
+    classes = len(SHAPES | OUTLINED) if outlined else len(SHAPES)
+    rng, labels = np.random.default_rng([seed, 0]), np.arange(train) % classes
     images, order = _draw(labels, size, rng), rng.permutation(train)
     rng = np.random.default_rng([seed, 1])
-    test_labels = rng.permutation(np.arange(test) % len(SHAPES))
+    test_labels = rng.permutation(np.arange(test) % classes)
     return {"train_images": images[order], "train_labels": labels[order],
             "test_images": _draw(test_labels, size, rng), "test_labels": test_labels}
 
@@ -110,7 +116,7 @@ def _draw_block(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.n
     x, y = turned(0.06, stretch=0.12)
     radius = uniform(0.3, 0.4, 1, 1) * size
     x, y, distance = x / radius, y / radius, np.empty((n, size, size), np.float32)
-    for label, outline in enumerate(SHAPES.values()):
+    for label, outline in enumerate((SHAPES | OUTLINED).values()):
         of = labels == label
         distance[of] = outline(x[of], y[of])
     canvas = clutter(paint(canvas, distance * radius, colour + 0.15 * texture(2)), 1)

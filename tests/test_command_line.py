@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 
-from embsel import data, experiments, records, suites
+from embsel import data, experiments, records, referee, suites
 from embsel.__main__ import main
 from embsel.records import ALL, Autoencoder, Record, Run, Store
 
 LEAST = suites.Profile("tiny", "shapes", 2, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
+TINY = suites.PROFILES["tiny"]
 
 
 @pytest.fixture
@@ -82,6 +83,42 @@ def test_the_budget_suite_is_recorded_in_one_command(small, tmp_path, capsys):
     assert (code, len(said)) == (0, 2)
     assert (out / "tiny.jsonl").read_bytes() == before
     assert "  budget: 5 recorded, 0 missing" in "\n".join(call(capsys, "status", "--out", out)[1])
+
+
+@pytest.mark.slow
+def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatch):
+    """Every arm of the tiny profile is carried out, with fewer steps, images and filters."""
+    least = dataclasses.replace(
+        LEAST, steps=20, width=4, embedding_steps=100, embedding_widths=(2, 2, 3), images=100, keeps=(10, 50)
+    )
+    monkeypatch.setitem(suites.PROFILES, "tiny", least)
+    dataset, out = data.load(small), tmp_path / "out"
+    asked = set(suites.suite("referee", least, dataset))
+    assert len(asked) == len(set(suites.suite("referee", TINY, dataset)))
+
+    command = ["record", "--suite", "referee", "--data", small, "--out", out]
+    code, said, _ = call(capsys, *command)
+    assert code == 0, said
+    recorded = Store(out).records().values()
+    specs = {record.spec for record in recorded}
+    assert specs == set(suites.suite("referee", least, dataset, recorded)) >= asked
+    assert {run for group in referee.tuned(least, dataset, recorded).values() for run in group} <= specs
+    assert len(referee.tuned(least, dataset, recorded)) == 3
+    for record in recorded:
+        if isinstance(record.spec, Run):
+            assert 0 <= record.metrics["test_accuracy"] <= 1
+            assert np.isfinite(record.metrics["test_loss"])
+
+    before = (out / "tiny.jsonl").read_bytes()
+    code, said, _ = call(capsys, *command)
+    assert (code, len(said)) == (0, 2)  # the dataset and the last line: nothing was left to do
+    assert (out / "tiny.jsonl").read_bytes() == before
+    code, said, _ = call(capsys, "status", "--out", out)
+    assert code == 0
+    by_name = dict(line.strip().split(": ") for line in said[1:])
+    assert by_name["referee"].startswith(f"{len(specs)} recorded, 0 missing, ")
+    whole = {name for name, rest in by_name.items() if " recorded, 0 missing, " in rest}
+    assert whole == referee.SUITES.keys() - {"falling", "other-data"}
 
 
 @pytest.fixture
@@ -166,9 +203,9 @@ def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "filtring"], "There is no suite named 'filtring'; did you mean 'filtering' or 'feeding'?"),
+        (["--suite", "filtring"], "no suite named 'filtring'; did you mean 'filtering' or 'falling' or 'feeding'?"),
         (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
-        (["--data", "shaeps"], "There is no dataset named 'shaeps'; did you mean 'shapes'? No folder or .npz file"),
+        (["--data", "shaeps"], "no dataset named 'shaeps'; did you mean 'shapes' or 'shapes-20'? No folder or .npz"),
         (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),
         (["--data", "OTHER"], "expected a folder of images or an .npz file, found something else"),
         (["--data", "SMALL", "--out", "OTHER"], "cannot be written to"),

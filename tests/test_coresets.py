@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist, pdist
 
-from embsel import coresets
+from embsel import coresets, selection
 from embsel.coresets import (
     density_typical,
     dispersion,
@@ -244,17 +244,25 @@ def test_margin_picks_what_lies_between_two_classes():
     assert margin(p, 20).tolist() == sorted(range(50), key=gaps.__getitem__)[:20]
 
 
-def test_el2n_picks_the_largest_errors():
+def test_el2n_picks_the_largest_or_smallest_errors():
     assert el2n(SURE, 5, labels=[0, 0, 0, 1, 2]).tolist() == [3, 2, 1, 4, 0]
+    assert el2n(SURE, 3, labels=[0, 0, 0, 1, 2], easiest=True).tolist() == [0, 4, 1]
     rng = np.random.default_rng(1)
     p, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
     errors = [math.dist(row, [float(c == label) for c in range(4)]) for row, label in zip(p, labels, strict=True)]
-    assert el2n(p, 20, labels=labels).tolist() == sorted(range(50), key=lambda row: -errors[row])[:20]
+    hardest = sorted(range(50), key=lambda row: -errors[row])
+    assert el2n(p, 20, labels=labels).tolist() == hardest[:20]
+    assert el2n(p, 20, labels=labels, easiest=True).tolist() == hardest[:-21:-1]
+    registered = selection.SELECTORS["el2n_easiest"]
+    assert (registered.needs, registered.labels) == ("proxy", True)
+    assert registered(p, 20, labels=labels).tolist() == hardest[:-21:-1]
 
 
 def test_equal_rows_come_in_their_order():
     assert margin(np.full((6, 3), 1 / 3), 4).tolist() == [0, 1, 2, 3]
-    assert el2n(np.full((6, 3), 1 / 3), 4, labels=np.arange(6) % 3).tolist() == [0, 1, 2, 3]
+    for easiest in (False, True):
+        found = el2n(np.full((6, 3), 1 / 3), 4, labels=np.arange(6) % 3, easiest=easiest)
+        assert found.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("select", [margin, el2n])

@@ -130,6 +130,13 @@ def test_load_shapes_passes_the_size():
     assert load("shapes", image_size=8).train_images.shape == (4000, 8, 8, 3)
 
 
+def test_load_shapes_20_has_twenty_classes_and_more_images():
+    found = load("shapes-20", image_size=8)
+    assert (found.name, len(found.class_names)) == ("shapes-20", 20)
+    assert np.bincount(found.train_labels).tolist() == [1000] * 20
+    assert np.bincount(found.test_labels).tolist() == [200] * 20
+
+
 # Keras' datasets, without Keras and without the network
 
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from embsel import shapes as drawing
 from embsel.data import shapes
 from embsel.errors import InputError
-from embsel.shapes import SHAPES
+from embsel.shapes import LINE, OUTLINED, SHAPES
 
 
 def test_shapes_are_balanced_and_follow_the_seed():
@@ -24,6 +24,32 @@ def test_shapes_are_balanced_and_follow_the_seed():
 
 def test_shapes_have_the_same_pixels_everywhere():
     assert shapes(train=20, test=10).fingerprint == "57a78258d508"  # to be changed with the drawing, on purpose
+    assert shapes(train=20, test=20, outlined=True).fingerprint == "15a6c15ebe50"
+
+
+def test_the_twenty_classes_are_each_shape_filled_and_as_an_outline():
+    made = shapes(train=205, test=60, size=16, outlined=True)
+    assert (made.name, made.class_names) == ("shapes-20", (*SHAPES, *(f"outlined {name}" for name in SHAPES)))
+    assert np.bincount(made.train_labels).tolist() == [11] * 5 + [10] * 15
+    assert np.bincount(made.test_labels).tolist() == [3] * 20
+    filled, outlines = (drawing._draw(np.arange(10) + first, 32, np.random.default_rng(0)) for first in (0, 10))
+    same = (filled == outlines).all(axis=3)  # one stream of random numbers: outside of the shape nothing differs
+    assert 0.6 < same.mean() < 0.8
+    assert same[0, 0].all()
+    assert not same[0, 16, 16]  # the hole in the disc
+
+
+def test_outlined_shapes_are_lines_around_a_hole():
+    axis = np.linspace(-1.5, 1.5, 601, dtype=np.float32)
+    u, v = np.meshgrid(axis, axis)
+    line, filled = {name: f(u, v) < 0 for name, f in OUTLINED.items()}, [f(u, v) < 0 for f in SHAPES.values()]
+    area = {name: drawn.mean() * 9 for name, drawn in line.items()}
+    assert area["outlined disc"] == pytest.approx(2 * np.pi * 0.85 * 2 * LINE, rel=0.02)
+    assert area["outlined square"] == pytest.approx(8 * 0.75 * 2 * LINE, rel=0.04)
+    assert area["outlined ring"] == pytest.approx(2 * np.pi * (0.95 + 0.55) * 2 * LINE, rel=0.02)
+    for drawn, inside in zip(line.values(), filled, strict=True):
+        assert (inside & ~drawn).mean() * 9 > 0.7  # a hole of seventy pixels where the radius is ten
+        assert (drawn & ~inside).any()
 
 
 def test_outlines_enclose_the_areas_of_geometry():
@@ -72,6 +98,8 @@ def test_shapes_are_no_task_for_a_linear_model():
     ({"train": 100.0}, "train: expected a whole number"),
     ({"test": 0}, "test: expected a whole number of at least 10, found 0"),
     ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
+    ({"train": 19, "outlined": True}, "train: expected a whole number of at least 20, found 19"),
+    ({"test": 19, "outlined": True}, "test: expected a whole number of at least 20, found 19"),
     ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
     ({"seed": True}, "seed: expected a whole number"),
 ])

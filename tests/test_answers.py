@@ -1,0 +1,237 @@
+"""The readings of Part II's runs: from records made by hand, of which the answer is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from embsel import report
+from embsel.answers import LEVEL, SAVING, ahead, equal_keep, moonshot, reuses, saved, two_way
+from embsel.errors import InputError
+from embsel.records import ALL, Record, Run
+from embsel.report import Interval
+
+
+def a_run(accuracy, seconds=100.0, seed=0, **metrics):
+    """A run of so many seconds in all, half of them its training, and an evaluation that nobody is charged."""
+    stages = {"selection": 0.2, "training compilation": 0.3, "training": 0.5, "evaluation": 7.0}
+    ledger = [{"stage": stage, "seconds": share * seconds, "samples": 1} for stage, share in stages.items()]
+    return Record(Run("d", ALL, 10, 8, 0.1, seed=seed), {"test_accuracy": accuracy, **metrics}, ledger, {})
+
+
+def runs(*accuracies, **common):
+    return [a_run(accuracy, seed=seed, **common) for seed, accuracy in enumerate(accuracies)]
+
+
+# --- what the readings rest on ---
+
+
+def test_a_total_is_all_but_the_evaluation():
+    assert report.total(a_run(0.5, 100.0)) == pytest.approx(100.0)
+    stages = ("autoencoder", "embedding", "proxy training")
+    shared = [{"stage": stage, "seconds": 2.0, "samples": 1} for stage in stages]
+    assert report.total(Record(a_run(0.5).spec, {}, shared, {})) == 6.0
+
+
+@pytest.mark.parametrize(("of_class", "worst"), [([0.5, 0.2, 0.9], 0.2), ([0.5, None, 0.9], 0.5), ([0.3, 0.0], 0.0)])
+def test_the_worst_class_is_the_least_of_those_that_were_tested(of_class, worst):
+    assert report.worst_class(a_run(0.5, class_accuracy=of_class)) == worst
+
+
+# --- how many random images are as good ---
+
+CURVE = {8000: runs(0.6, 0.8), 500: runs(0.2, 0.4), 2000: runs(0.5)}  # means: 0.3, 0.5, 0.7
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "keep"),
+    [
+        (0.5, 2000),
+        (0.4, 1000),  # half-way in the logarithm
+        (0.6, 4000),
+        (0.3, 500),
+        (0.1, 500),  # below what was tried
+        (0.9, 8000),  # above
+    ],
+)
+def test_an_accuracy_has_as_many_random_images(accuracy, keep):
+    found = equal_keep(runs(accuracy), CURVE)
+    assert np.exp(found.mean) == pytest.approx(keep)
+
+
+def test_the_interval_of_equal_images_is_over_the_chosen_runs():
+    assert equal_keep(runs(0.4, 0.5, 0.6), CURVE) == Interval.of(np.log([1000, 2000, 4000]))
+
+
+def test_more_random_images_are_not_worse():
+    dip = {500: runs(0.3), 2000: runs(0.5), 4000: runs(0.45), 8000: runs(0.7)}
+    assert np.exp(equal_keep(runs(0.48), dip).mean) < 2000
+    found = [equal_keep(runs(accuracy), dip).mean for accuracy in np.linspace(0.2, 0.8, 50)]
+    assert (np.diff(found) >= 0).all()
+
+
+# --- recipes against full runs ---
+
+FULL = {  # a front of each seed: accuracy 0.5 at 40 seconds, 0.7 at 80, 0.8 at 100; the second seed is 0.1 better
+    "all": [a_run(0.8, 100), a_run(0.9, 100, seed=1)],
+    "short": [a_run(0.5, 40), a_run(0.6, 40, seed=1)],
+    "middle": [a_run(0.7, 80), a_run(0.8, 80, seed=1)],
+}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "gaps"),
+    [
+        ([a_run(0.7, 80)], [0.0]),  # on the front
+        ([a_run(0.6, 60)], [0.0]),  # between two of its runs
+        ([a_run(0.68, 60)], [0.08]),
+        ([a_run(0.68, 60), a_run(0.68, 60, seed=1)], [0.08, -0.02]),  # each against the front of its own seed
+        ([a_run(0.75, 90), a_run(0.85, 90, seed=1)], [0.0, 0.0]),
+        ([a_run(0.9, 300)], [0.1]),  # longer than the longest: against that
+    ],
+)
+def test_a_recipe_is_ahead_of_full_runs_of_its_own_time(recipe, gaps):
+    found, expected = ahead(recipe, FULL), Interval.of(gaps)
+    assert (found.mean, found.n) == (pytest.approx(expected.mean, abs=1e-12), expected.n)
+    assert found.half == pytest.approx(expected.half, abs=1e-12)
+
+
+@pytest.mark.parametrize(("seed", "found"), [(0, 1), (5, 0)])
+def test_one_full_run_is_no_front(seed, found):
+    message = rf"two full runs of seed {seed}, found {found}\."
+    with pytest.raises(InputError, match=message):
+        ahead([a_run(0.6, 60, seed=seed)], {"all": FULL["all"]})
+
+
+def test_what_is_saved_is_a_share_of_the_full_run_of_the_same_seed():
+    full = [a_run(0.8, 200, seed=1), a_run(0.8, 100)]
+    assert saved([a_run(0.7, 65)], full).mean == pytest.approx(0.35)
+    assert saved([a_run(0.7, 130)], full).mean == pytest.approx(-0.3)
+    both = saved([a_run(0.7, 65), a_run(0.7, 150, seed=1)], full)
+    assert (both.mean, both.n) == (pytest.approx(0.3), 2)
+    assert both.half == pytest.approx(Interval.of([0.35, 0.25]).half)
+
+
+ENOUGH = {
+    "time": Interval(SAVING + 0.05, 0.04, 3),
+    "accuracy": Interval(0.0, LEVEL / 2, 3),
+    "front": Interval(0.02, 0.01, 3),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({}, "pays"),
+        ({"time": Interval(SAVING, 0.0, 3)}, "pays"),  # a fifth is enough
+        ({"time": Interval(SAVING + 0.05, 0.06, 3)}, "does not save the time"),
+        ({"time": Interval(0.9, np.inf, 1)}, "does not save the time"),  # one run shows nothing
+        ({"accuracy": Interval(0.0, LEVEL, 3)}, "may be below the full run"),
+        ({"accuracy": Interval(-2 * LEVEL, 0.001, 3)}, "may be below the full run"),
+        ({"accuracy": Interval(-LEVEL / 2, LEVEL / 3, 3)}, "pays"),  # a little below, but for certain no more
+        ({"front": Interval(0.02, 0.02, 3)}, "not ahead of short full runs"),
+        ({"front": Interval(-0.02, 0.01, 3)}, "not ahead of short full runs"),
+        (
+            dict.fromkeys(ENOUGH, Interval(-1, 0, 3)),
+            "does not save the time; may be below the full run; not ahead of short full runs",
+        ),
+        ({"front": Interval(np.nan, np.nan, 3)}, "not ahead of short full runs"),
+        ({"accuracy": Interval(np.nan, np.nan, 3)}, "may be below the full run"),
+    ],
+)
+def test_a_recipe_pays_if_it_meets_all_three_conditions(changes, verdict):
+    assert moonshot(**ENOUGH | changes) == verdict
+
+
+# --- how often a cost is shared ---
+
+
+@pytest.mark.parametrize(
+    ("once", "each", "alone", "times"),
+    [
+        (100, 60, 100, 3),  # 100 + 3 * 60 = 280 < 300
+        (80, 60, 100, 2),  # equal at two: no longer is enough
+        (81, 60, 100, 3),
+        (5, 60, 100, 1),
+        (0, 60, 100, 0),
+        (100, 100, 100, np.inf),
+        (0, 120, 100, np.inf),
+    ],
+)
+def test_a_cost_is_shared_until_it_no_longer_costs_time(once, each, alone, times):
+    assert reuses(once, each, alone) == times
+    if 0 < times < np.inf:
+        assert once + times * each <= times * alone
+        assert once + (times - 1) * each > (times - 1) * alone
+
+
+# --- a table of two causes ---
+
+
+def by_least_squares(table):
+    """The same from fits: what a row's (a column's) own number takes off the squares that the others leave."""
+    rows, columns = table.shape
+    y, row, column = table.ravel(), np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows)
+    of_row, of_column = (np.equal.outer(place, np.unique(place)).astype(float) for place in (row, column))
+
+    def left(*parts):
+        design = np.hstack([np.ones((len(y), 1)), *parts])
+        return np.square(y - design @ np.linalg.lstsq(design, y)[0]).sum()
+
+    free = (rows - 1) * (columns - 1)
+    rest, found = left(of_row, of_column) / free, []
+    for without, levels, others in ((of_column, rows, columns), (of_row, columns, rows)):
+        square = (left(without) - left(of_row, of_column)) / (levels - 1)
+        deviation = max(0.0, (square - rest) / others) ** 0.5
+        found.append((deviation, stats.f.sf(square / rest, levels - 1, free)))
+    return [*found, (rest**0.5, np.nan)]
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (5, 2), (3, 7)])
+@pytest.mark.parametrize("effects", [(0, 0), (3, 0), (0, 3), (1, 1)])
+def test_a_two_way_table_equals_least_squares(shape, effects):
+    rng = np.random.default_rng([*shape, *effects])
+    table = 50 + rng.normal(size=shape)
+    table += effects[0] * rng.normal(size=(shape[0], 1)) + effects[1] * rng.normal(size=shape[1])
+    found = two_way(table.tolist())
+    assert [name for name, *_ in found] == ["rows", "columns", "what is left"]
+    for (_, *ours), theirs in zip(found, by_least_squares(table), strict=True):
+        assert ours == pytest.approx(list(theirs), abs=1e-9, nan_ok=True)
+
+
+def test_a_two_way_table_by_hand():
+    # Row means 2 and 6, column means 2, 4 and 6; left over -1, 0, 1 and 1, 0, -1: 4 / 2 = 2. Rows: 3 * 8 = 24, columns:
+    # 2 * 4 = 8. So (24 - 2) / 3 and (8 - 2) / 2 are the variances of the effects.
+    (_, rows, of_rows), (_, columns, of_columns), (_, left, _) = two_way([[-1, 2, 5], [5, 6, 7]])
+    assert (rows, columns, left) == pytest.approx(((22 / 3) ** 0.5, 3**0.5, 2**0.5))
+    assert of_rows == pytest.approx(stats.f.sf(12, 1, 2))
+    assert of_columns == pytest.approx(stats.f.sf(4, 2, 2))
+
+
+def test_an_effect_below_what_is_left_is_zero():
+    # The columns' means are equal and the rows' are not.
+    (_, rows, of_rows), (_, columns, of_columns), _ = two_way([[1, 2], [6, 5]])
+    assert rows > 0
+    assert (columns, of_columns) == (0, 1)
+    assert of_rows < 0.2
+
+
+def test_a_table_without_anything_left_is_all_effect():
+    with np.errstate(divide="ignore"):  # F is infinite
+        (_, rows, of_rows), (_, columns, of_columns), (_, left, _) = two_way([[1, 2], [3, 4]])
+    assert (rows, columns, left) == pytest.approx((2**0.5, 0.5**0.5, 0))
+    assert (of_rows, of_columns) == (0, 0)
+
+
+def test_the_variances_are_those_that_a_table_is_made_with():
+    rng = np.random.default_rng(0)
+    squares = []
+    for _ in range(2000):
+        table = 2 * rng.normal(size=(6, 1)) + 1.5 * rng.normal(size=6) + rng.normal(size=(6, 6))
+        squares.append([deviation**2 for _, deviation, _ in two_way(table)])
+    assert np.mean(squares, axis=0) == pytest.approx([4, 2.25, 1], rel=0.06)
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (3, 1), (1, 1)])
+def test_a_table_of_one_row_or_column_is_refused(shape):
+    with pytest.raises(InputError, match="needs two rows and two columns"):
+        two_way(np.ones(shape))
