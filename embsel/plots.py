@@ -284,6 +284,28 @@ def arms(groups: dict[str, list[Record]], marks: dict[str, float] | None = None)
     return figure
 
 
+def gaps(rows: dict[str, Interval], x: str) -> Figure:
+    """Show differences with their 95 % intervals, a row each, beside an upright line at zero.
+
+    `rows` maps a name to the interval of a difference in fractions, which is shown in points. A dot is filled where
+    all of its interval lies on one side of zero; a single run has no interval.
+    """
+    with _figure(figsize=(8, 0.34 * len(rows) + 1.1)) as (figure, axes):
+        axes.axvline(0, color="#777777", linewidth=1)
+        colour = COLOURS["top_activations"]
+        for place, interval in enumerate(rows.values()):
+            mean, half = 100 * interval.mean, 100 * interval.half
+            if np.isfinite(half):
+                axes.plot([mean - half, mean + half], [place] * 2, color=colour)
+            face = interval.verdict(colour, colour, "white")
+            axes.plot(mean, place, "o", color=colour, markerfacecolor=face, markersize=7)
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(x)
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
 def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int, float]] | None = None) -> Figure:
     """Draw Figure 4: final test accuracy against the percentage of steps on the subset, for each selector.
 

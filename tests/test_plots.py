@@ -59,6 +59,7 @@ def images(count, *shape):
 
 
 LINE = ([0, 10], [0.25, 0.5])
+GAPS = {"above": Interval(0.05, 0.02, 3), "below": Interval(-0.03, 0.01, 3), "around": Interval(0.01, 0.04, 3)}
 FIGURES = {  # every function of the module, with as little and with as much as it takes
     "pictures": [
         lambda: plots.pictures([images(1, 8, 8, 3)]),
@@ -83,6 +84,10 @@ FIGURES = {  # every function of the module, with as little and with as much as 
     "arms": [
         lambda: plots.arms(groups(1)),
         lambda: plots.arms(groups(3), {ALL: 0.833}),
+    ],
+    "gaps": [
+        lambda: plots.gaps({"a": Interval.of([0.01])}, "difference (points)"),
+        lambda: plots.gaps(GAPS, "difference (points)"),
     ],
     "splits": [
         lambda: plots.splits({name: {0: runs} for name, runs in groups(1).items()}),
@@ -197,6 +202,23 @@ def test_marks_stand_beside_their_arm_and_nowhere_else():
     axes = plots.arms(groups(2), {"top_activations_drop": 0.9}).axes[0]  # a mark for no arm that is there
     assert diamonds(axes) == []
     assert axes.get_legend() is None
+
+
+def test_gaps_show_each_difference_its_interval_and_zero():
+    axes = plots.gaps(GAPS | {"single": Interval.of([0.02])}, "difference (points)").axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [*GAPS, "single"]
+    low, high = axes.get_ylim()
+    assert low > high, "the first row stands on top"
+    assert axes.get_xlabel() == "difference (points)"
+    zero, *lines = axes.lines
+    assert list(zero.get_xdata()) == [0, 0]
+    dots = [line for line in lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == pytest.approx([5, -3, 1, 2])
+    assert [int(dot.get_ydata()[0]) for dot in dots] == [0, 1, 2, 3]
+    filled = [to_hex(dot.get_markerfacecolor()) == to_hex(dot.get_color()) for dot in dots]
+    assert filled == [True, True, False, False], "filled means told apart from zero"
+    bars = [(line.get_ydata()[0], list(line.get_xdata())) for line in lines if line.get_marker() != "o"]
+    assert bars == [(0, pytest.approx([3, 7])), (1, pytest.approx([-4, -2])), (2, pytest.approx([-3, 5]))]
 
 
 @pytest.mark.parametrize(("column", "scale"), [("test_accuracy", 100), ("test_loss", 1)])
