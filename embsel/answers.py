@@ -1,13 +1,15 @@
 """What the runs of Part II say to the reviewers' questions: numbers that chapters and the page on the reviews share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
 
+from embsel import referee, report
 from embsel.errors import require
-from embsel.records import Record
-from embsel.report import Interval, accuracies, total
+from embsel.records import ALL, Record
+from embsel.report import Interval, accuracies, paired, total
 
 Runs = Sequence[Record]
 SAVING = 0.2  # of the full run's total time: what a recipe has to save to count
@@ -60,6 +62,40 @@ def moonshot(time: Interval, accuracy: Interval, front: Interval) -> str:
     return "; ".join(short) or "pays"
 
 
+class Judged(NamedTuple):
+    """A recipe of `referee.recipes`: its runs, the time that they save and their accuracy minus the full run's, their
+    accuracy minus that of full runs of the same total time, and the verdict; the last two only where there is a choice.
+    """
+
+    runs: Runs
+    time: Interval
+    accuracy: Interval
+    front: Interval | None = None
+    verdict: str = ""
+
+
+def judged(records: Iterable[Record], make: Callable = referee.recipes) -> dict[str, Judged]:
+    """Return the recipes that are recorded together with full runs to judge them by, by name; the full runs first.
+
+    `make` is the suite's function: `referee.recipes` or `referee.many_passes`.
+    """
+    ways = report.of_suite(make, records)
+    if referee.FULL not in ways:
+        return {}
+    schedule = ways[referee.FULL][0].spec.schedule
+    full = {n: runs for n, runs in ways.items() if (runs[0].spec.selector, runs[0].spec.schedule) == (ALL, schedule)}
+    if len(full) < 2:
+        return {}
+    table = {}
+    for name, runs in ways.items():
+        time, accuracy = saved(runs, whole := full[referee.FULL]), paired(runs, whole)
+        table[name] = Judged(runs, time, accuracy)
+        if name not in full:
+            front = ahead(runs, full)
+            table[name] = Judged(runs, time, accuracy, front, moonshot(time, accuracy, front))
+    return table
+
+
 def reuses(once: float, each: float, alone: float) -> float:
     """Return how many trainings have to share a cost of `once` seconds until one of `each` seconds with its part of the
     cost takes no longer than one of `alone` seconds without; infinite where each takes no less.
@@ -85,3 +121,22 @@ def two_way(table: np.ndarray) -> list[tuple[str, float, float]]:
         chance = float(stats.f.sf(square / left, len(means) - 1, free))
         found.append((name, float(np.sqrt(max(0.0, square - left) / others)), chance))
     return [*found, ("what is left", float(np.sqrt(left)), float("nan"))]
+
+
+def crossed_table(runs: Runs) -> np.ndarray:
+    """Return the accuracies of the suite `crossed` as a table: a row for each autoencoder's seed, a column for each
+    training seed. Raises `InputError` where one is missing.
+    """
+    rows, columns = (sorted({seed(run.spec) for run in runs}) for seed in (_encoder_seed, _training_seed))
+    found = {(_encoder_seed(run.spec), _training_seed(run.spec)): run.metrics["test_accuracy"] for run in runs}
+    whole = len(rows) * len(columns)
+    require(len(found) == whole, f"Of {whole} runs, {len(rows)} seeds by {len(columns)}, only {len(found)} are there.")
+    return np.array([[found[row, column] for column in columns] for row in rows])
+
+
+def _encoder_seed(spec) -> int:
+    return spec.embedding.seed
+
+
+def _training_seed(spec) -> int:
+    return spec.seed

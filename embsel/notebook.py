@@ -45,6 +45,12 @@ def sentences(lines: Sequence[str]) -> Markdown:
     return Markdown("\n".join(f"- {line}" for line in lines))
 
 
+def link(where: str) -> str:
+    """Return a link from a page of `book/` to a place in a chapter, given as its file and, after #, a heading."""
+    file, _, heading = where.partition("#")
+    return f"[chapter {int(file[:2])}](../notebooks/{file}.html{heading and '#' + heading})"
+
+
 def check(answer, expected) -> None:
     """Say whether a reader's `answer` to an exercise is right; numbers may differ by one part in a hundred."""
     if answer is None:

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from embsel.records import ALL, Record
-from embsel.report import NAMES, Interval, accuracies
+from embsel.report import NAMES, Interval, accuracies, total
 
 # Okabe and Ito's colours, which people with any common colour vision tell apart; further selectors get, in the order of
 # their registry, Paul Tol's, made for the same, and then Matplotlib's.
@@ -80,10 +80,16 @@ def as_maps(embeddings: np.ndarray) -> np.ndarray:
 
 
 def curves(
-    lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True, mark: float | None = None
+    lines: dict[str, tuple[np.ndarray, np.ndarray]],
+    x: str,
+    y: str,
+    *,
+    percent: bool = True,
+    mark: float | None = None,
+    log: bool = False,
 ) -> Figure:
-    """Draw `lines`, name to `(x, y)`; fractions are shown in percent; `mark` is the place of an upright line. Give
-    labels with units.
+    """Draw `lines`, name to `(x, y)`; fractions are shown in percent; `mark` is the place of an upright line, `log`
+    the scale of x. Give labels with units.
 
     A name that begins like one of `NAMES` gets the colour of that arm.
     """
@@ -92,6 +98,8 @@ def curves(
             up = np.asarray(up) * (100 if percent else 1)
             axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
         axes.set(xlabel=x, ylabel=y)
+        if log:
+            _logarithmic(axes)
         if mark is not None:
             axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
         if len(lines) > 4:
@@ -180,15 +188,73 @@ def dots(rows: dict[str, dict[str, Sequence[float]]], x: str, *, log: bool = Fal
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(x)
         if log:
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:,.0f}")
-            axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+            _logarithmic(axes)
         else:
             axes.set_xlim(left=0)
         axes.grid(axis="y", visible=False)
         if len(series) > 1:
             axes.legend()
+    return figure
+
+
+def _logarithmic(axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+STAGES = {  # of a ledger, in the order in which they are paid for: what they are called here, and their colour
+    "autoencoder": ("autoencoder", "#D55E00"),
+    "proxy": ("proxy", "#CC79A7"),
+    "embedding": ("embedding", "#E69F00"),
+    "selection": ("selection", "#009E73"),
+    "loading": ("loading", "#F0E442"),
+    "training": ("training", "#0072B2"),
+}
+
+
+def ledgers(groups: dict[str, list[Record]]) -> Figure:
+    """Show what the runs of each group cost in total: the mean seconds of each stage, one after the other.
+
+    Compilation counts with its stage; evaluation does not count.
+    """
+    with _figure(figsize=(8.5, 0.36 * len(groups) + 1.3)) as (figure, axes):
+        left = np.zeros(len(groups))
+        for stage, (label, colour) in STAGES.items():
+            seconds = [
+                np.mean([sum(x["seconds"] for x in run.ledger if x["stage"].split()[0] == stage) for run in runs])
+                for runs in groups.values()
+            ]
+            if any(seconds):
+                axes.barh(range(len(groups)), seconds, left=left, color=colour, label=label, height=0.7)
+            left += seconds
+        axes.set_yticks(range(len(groups)), list(groups))
+        axes.invert_yaxis()
+        axes.set_xlabel("seconds in total, without evaluation")
+        axes.grid(axis="y", visible=False)
+        figure.legend(loc="outside lower center", ncols=len(STAGES))
+    return figure
+
+
+def front(full: dict[str, list[Record]], others: dict[str, list[Record]]) -> Figure:
+    """Draw test accuracy against total seconds (`report.total`, a logarithmic axis): a line through the means of the
+    full runs, and for every other recipe a dot for each run and its mean with the 95 % interval of the accuracy.
+    """
+    with _figure(figsize=(8.5, 6)) as (figure, axes):
+        points = sorted(
+            (np.mean([total(run) for run in runs]), 100 * accuracies(runs).mean()) for runs in full.values()
+        )
+        axes.plot(*zip(*points, strict=True), "-o", color=COLOURS[ALL], label="all the data, short to full", zorder=3)
+        for (name, runs), (colour, style) in zip(others.items(), _looks(others), strict=True):
+            seconds, interval = [total(run) for run in runs], Interval.of(100 * accuracies(runs))
+            look = {"color": colour, "marker": "s" if style == "--" else "o"}
+            axes.plot(seconds, 100 * accuracies(runs), linestyle="", markersize=4, alpha=0.5, **look)
+            spread = interval.half if np.isfinite(interval.half) else None
+            axes.errorbar(np.mean(seconds), interval.mean, spread, capsize=3, markersize=9, label=name, **look)
+        _logarithmic(axes)
+        axes.set(xlabel="seconds in total, choosing included (logarithmic)", ylabel="test accuracy (%)")
+        figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

@@ -11,6 +11,7 @@ Groups = dict[str, list[Run]]  # what is compared: its name to one run of each s
 # One selector of each kind where all of them would take too long: no choice, the paper's, coverage, density, a proxy.
 KINDS = ("random_subset", "top_activations", "facility_location", "density_typical", "el2n")
 SHORT = 0.65  # of the steps: what a recipe trains, so that it may spend 0.15 on choosing and still save a fifth
+FULL = "all"  # the recipe that all others are set against
 ADAMW_RATE = 0.001  # Keras' default
 TUNED = ("random_subset", "top_activations")  # the arms whose rates are tuned, beside all the data
 
@@ -26,46 +27,45 @@ def rivals(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
 
 def at_fixed_steps(sizes: Profile, dataset: data.Dataset | str, names: Sequence[str] = KINDS) -> list[Run]:
     """Return the runs on a subset alone of other sizes, all with the steps of the full run: more passes over less."""
-    return [
-        subset_run(sizes, dataset, name, seed, keep=keep)
-        for seed in sizes.few
-        for keep in sizes.keeps
-        for name in names
-    ]
+    first, *others = names  # that of chance for all sizes first: it tells which random share does as well
+    cells = [(first, keep) for keep in sizes.keeps] + [(name, keep) for keep in sizes.keeps for name in others]
+    return [subset_run(sizes, dataset, name, seed, keep=keep) for name, keep in cells for seed in sizes.few]
 
 
 def at_fixed_epochs(sizes: Profile, dataset: data.Dataset | str, names: Sequence[str] = KINDS) -> list[Run]:
     """Return the runs on a subset alone that pass over it as often as the full run over all the data: fewer steps."""
     runs = []
-    for keep in (sizes.keep, *sizes.keeps):
-        steps = max(1, round(sizes.steps * keep / sizes.images))
-        change = {"keep": keep, "steps": steps, "every": min(sizes.every, steps)}
-        runs += [subset_run(sizes, dataset, name, seed, **change) for seed in sizes.few for name in names]
+    for name in names:
+        for keep in (sizes.keep, *sizes.keeps):
+            steps = max(1, round(sizes.steps * keep / sizes.images))
+            change = {"keep": keep, "steps": steps, "every": min(sizes.every, steps)}
+            runs += [subset_run(sizes, dataset, name, seed, **change) for seed in sizes.few]
     return runs
 
 
-def falling(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
-    """Return the runs that FALLING is chosen by: full and short, with a falling rate, judged on a validation split."""
-    usual = {"schedule": "linear", "validation": True}
+def schedules(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
+    """Return the runs that the schedule and the rate of full and short runs are chosen by, on a validation split."""
     return [
-        baseline(sizes, dataset, steps=round(share * sizes.steps), rate=sizes.rate * factor, **usual)
-        for factor in (1, 2, 4, 8)
+        baseline(sizes, dataset, steps=round(share * sizes.steps), rate=rate, schedule=schedule, validation=True)
+        for rate in (sizes.rate, 2 * sizes.rate, 4 * sizes.rate, 8 * sizes.rate)
+        for schedule in ("constant", "linear")
         for share in (1.0, SHORT)
     ]
 
 
 def recipes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
     """Return the runs that could save time: full ones with fewer steps, and what begins with a choice, all with SHORT
-    of the steps. In all but the first the learning rate falls to zero; half of a recipe's steps are the subset's.
+    of the steps. Half of a recipe's steps are the subset's. The rate is constant, which is best here (`schedules`).
+    None is evaluated on the way, and one seed of each is recorded after the other: their seconds are to be compared.
     """
     steps, half = round(SHORT * sizes.steps), sizes.images // 2
 
-    def full(share: float, schedule: str = "linear") -> list[Run]:
-        length = {"steps": round(share * sizes.steps), "schedule": schedule}
+    def full(share: float, schedule: str = "constant") -> list[Run]:
+        length = {"steps": round(share * sizes.steps), "schedule": schedule, "every": None}
         return [baseline(sizes, dataset, seed=seed, **length) for seed in sizes.few]
 
     def first(selector: str, **changes) -> list[Run]:
-        usual = {"steps": steps, "schedule": "linear", "split": 50} | changes
+        usual = {"steps": steps, "split": 50, "every": None} | changes
         return [subset_run(sizes, dataset, selector, seed, **usual) for seed in sizes.few]
 
     def of_pixels(selector: str) -> list[Run]:
@@ -74,15 +74,15 @@ def recipes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
 
     longer = {"keep": half, "split": 80}  # of the data, and of the steps: as methods that drop what is easy do it
     return {
-        "all, constant rate": full(1.0, "constant"),
-        "all": full(1.0),
+        FULL: full(1.0),
         "all, 80 % of the steps": full(0.8),
         "all, 65 % of the steps": full(SHORT),
         "all, 50 % of the steps": full(0.5),
         "all, 35 % of the steps": full(0.35),
+        "all, 65 %, rate falling to zero": full(SHORT, "linear"),
         "random, then all": first("random_subset"),
         "random, a fresh one each pass": first("random_subset", plan="fresh", split=100),
-        "random, restart": first("random_subset", schedule="restart"),
+        "random, rate falling twice (restart)": first("random_subset", schedule="restart"),
         "random, shrink and perturb": first("random_subset", shrink=0.5),
         "random, growing": first("random_subset", plan="grow", split=80),
         "filter, then all": first("top_activations"),
@@ -93,6 +93,16 @@ def recipes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
         "unsure half of each batch (proxy)": first("margin", plan="sift", **longer),
         "hard half, network's own view": first("el2n", plan="prune", embedding=None, **longer),
     }
+
+
+def many_passes(sizes: Profile, dataset: data.Dataset | str) -> Groups:
+    """Return the cheap ones of `recipes` for four times the steps and a network of a quarter of the width.
+
+    It passes over all the data four times as often, so that more of them is learned before the end.
+    """
+    longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=max(1, sizes.width // 4))
+    dear = ("filter", "typical", "all, 35 %", "all, 65 %, rate", "random, rate", "random, shrink")
+    return {name: runs for name, runs in recipes(longer, dataset).items() if not name.startswith(dear)}
 
 
 def embeddings(sizes: Profile, dataset: data.Dataset | str) -> Groups:
@@ -186,11 +196,11 @@ def tuned(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record
 
 
 def other_data(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
-    """Return the runs that a further dataset is judged by: a usual subset and the smallest, by the plain arms and some.
+    """Return the runs that a further dataset is judged by: subsets of two sizes, by chance and by the filter.
 
     Needs another dataset than the profile's own: `--data`.
     """
-    names = ("random_subset", "stratified_random", "top_activations", "top_activations_per_class", "facility_location")
+    names = ("random_subset", "stratified_random", "top_activations")
     suite = []
     for seed in sizes.few:
         suite += [autoencoder(sizes, dataset, seed), baseline(sizes, dataset, seed=seed)]
@@ -206,7 +216,7 @@ def in_turn(*groups: Sequence[Run]) -> list[Run]:
 
 
 def ablations(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record]) -> list[Run]:
-    """Return all of chapter 8, most valuable first; the tuned arms once their rates are known."""
+    """Return what chapter 8 changes but the sizes; the tuned arms once their rates are known."""
     under = [runs for arms in conditions(sizes, dataset).values() for runs in arms.values()]
     known = tuned(sizes, dataset, recorded)
     return [
@@ -214,30 +224,34 @@ def ablations(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Re
         *in_turn(*rates(sizes, dataset).values()),
         *in_turn(*under),
         *in_turn(*known.values()),
-        *in_turn(*sizing(sizes, dataset).values()),
     ]
 
 
 def everything(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Record]) -> list[Spec]:
-    """Return all that Part II shows, most valuable first."""
+    """Return all that Part II shows of one dataset, most valuable first."""
     return [
         *rivals(sizes, dataset),
         *in_turn(*recipes(sizes, dataset).values()),
-        *in_turn(*embeddings(sizes, dataset).values()),
-        *at_fixed_steps(sizes, dataset),
-        *at_fixed_epochs(sizes, dataset),
         *ablations(sizes, dataset, recorded),
+        *in_turn(*embeddings(sizes, dataset).values()),
+        *in_turn(*many_passes(sizes, dataset).values()),
+        *at_fixed_epochs(sizes, dataset),
+        *at_fixed_steps(sizes, dataset),
+        *in_turn(*sizing(sizes, dataset).values()),
+        *schedules(sizes, dataset),
     ]
 
 
 SUITES = {
     "rivals": rivals,
-    "falling": falling,
+    "schedules": schedules,
     "recipes": lambda sizes, dataset: in_turn(*recipes(sizes, dataset).values()),
+    "many-passes": lambda sizes, dataset: in_turn(*many_passes(sizes, dataset).values()),
     "embeddings": lambda sizes, dataset: in_turn(*embeddings(sizes, dataset).values()),
     "fixed-steps": at_fixed_steps,
     "fixed-epochs": at_fixed_epochs,
     "ablations": ablations,
+    "sizing": lambda sizes, dataset: in_turn(*sizing(sizes, dataset).values()),
     "other-data": other_data,
     "referee": everything,
 }

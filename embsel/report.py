@@ -79,6 +79,13 @@ def recorded(store: Store | None = None) -> list[Record]:
     raise InputError("No runs are recorded yet: python -m embsel record --profile laptop makes them (about two hours).")
 
 
+def elsewhere(store: Store | None = None) -> list[Record]:
+    """Return the records of the profile of `recorded` that are on another dataset."""
+    shown = recorded(store)[0]
+    found = find((store or Store()).records().values(), profile=shown.provenance["profile"])
+    return [record for record in found if record.spec.dataset != shown.spec.dataset]
+
+
 def of_suite(make: Callable, records: Iterable[Record]) -> list | dict:
     """Return the records of a suite of `suites`, given as its function, at the profile and on the dataset of `records`.
 

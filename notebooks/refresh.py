@@ -14,7 +14,7 @@ from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from embsel import plots, report
+from embsel import objections, plots, report
 
 HERE = Path(__file__).parent
 
@@ -51,8 +51,7 @@ def refresh_readme() -> None:
 
 def readme_findings(recorded: list) -> str:
     """Return the sentences for the README as a Markdown list."""
-    lines = [*report.findings(recorded), f"*{report.caption(report.behind(recorded))}*"]
-    return "".join(f"- {line}\n" for line in lines)
+    return "".join(f"- {line}\n" for line in objections.front_page(recorded))
 
 
 def main(names: list[str]) -> int:

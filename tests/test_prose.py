@@ -7,7 +7,7 @@ import jupytext
 import nbformat
 import pytest
 
-from embsel import report
+from embsel import objections, report
 
 LONGEST = 140  # characters of a line
 
@@ -195,8 +195,9 @@ def test_the_findings_are_a_list_with_their_origin_last(refresh):
     recorded = report.recorded()
     *lines, end = refresh.readme_findings(recorded).split("\n")
     assert end == ""
-    caption = report.caption(report.behind(recorded))
-    assert lines == [f"- {said}" for said in [*report.findings(recorded), f"*{caption}*"]]
+    assert lines == [f"- {said}" for said in objections.front_page(recorded)]
+    assert lines[: len(report.findings(recorded))] == [f"- {said}" for said in report.findings(recorded)]
+    assert "profile" in lines[-1]
 
 
 def test_the_readme_shows_its_figure(root):

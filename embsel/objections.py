@@ -1,0 +1,344 @@
+"""The reviewers' objections, each with the experiment that answers it and what the recorded runs say."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsel import answers, claims, referee, report, suites
+from embsel.errors import InputError
+from embsel.records import ALL, Record, find, key
+from embsel.report import Interval, paired
+
+NOT_RECORDED = "not recorded yet"
+Answer = tuple[str, list[Record]]  # in words, and the runs that it rests on
+FILTER, RANDOM = "top_activations", "random_subset"
+
+
+@dataclass(frozen=True)
+class Objection:
+    """A row of the page: what was objected and by whom, the experiment, the answer, where it is shown, the runs."""
+
+    objection: str
+    reviewers: str
+    experiment: str
+    answer: str
+    where: str  # the chapter's file and the heading, as in an address
+    runs: tuple[Record, ...] = ()
+
+
+def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list[Objection]:
+    """Return every objection with its answer from `records` of one dataset and profile; `others` are of other ones."""
+    records, others = list(records), list(others)
+    rows = [
+        (
+            "The encoder's time is neither told nor charged",
+            "R2",
+            "a ledger of every stage, and total time",
+            _bill,
+            "07_cost#the-ledger-recorded",
+        ),
+        (
+            "A random 20 % does about as well",
+            "R2",
+            "the random share that equals the filter's",
+            _equal,
+            "06_baselines#which-random-share-does-as-well",
+        ),
+        (
+            "Random is the only baseline",
+            "R1, R2",
+            "every selector of the registry",
+            _rivals,
+            "06_baselines#all-of-them-recorded",
+        ),
+        (
+            "No class is guaranteed a place",
+            "R2",
+            "class counts, and the filter class by class",
+            _classes,
+            "06_baselines#does-a-class-get-lost",
+        ),
+        (
+            "No rule for the embedding's size or for k",
+            "R2",
+            "three sizes by three numbers of images",
+            _sizes,
+            "08_ablations#the-embedding-s-size-and-the-number-of-images",
+        ),
+        (
+            "One dataset, one network, few runs",
+            "R3",
+            "a second network, a second dataset",
+            _elsewhere(others),
+            "08_ablations#more-classes",
+        ),
+        (
+            "Settings are not tuned for each arm",
+            "R3",
+            "a rate for each arm, on a validation split",
+            _tuned,
+            "08_ablations#a-learning-rate-for-each-arm",
+        ),
+        (
+            "Augmentation blurs what the subset does",
+            "R3",
+            "the arms without it",
+            _under("neither crops, flips nor light"),
+            "08_ablations#with-and-without-augmentation",
+        ),
+        (
+            "Accuracy before fine-tuning is not shown",
+            "R3",
+            "test accuracy where all the data comes in",
+            _switch,
+            "04_splits",
+        ),
+        (
+            "Would another encoder give the same?",
+            "R3",
+            "autoencoder seeds by training seeds",
+            _encoders,
+            "08_ablations#where-the-scatter-comes-from",
+        ),
+        (
+            "Fitting into memory saves no time",
+            "R1",
+            "images a second, three ways to feed them",
+            _feeding,
+            "05_fixed_budget",
+        ),
+        (
+            "The full run is better at equal updates",
+            "R1",
+            "full runs as short as a recipe",
+            _short,
+            "07_cost#accuracy-against-total-time",
+        ),
+        ("SGD with momentum only", "R1", "AdamW", _under("AdamW"), "08_ablations#adamw-beside-sgd"),
+        (
+            "Figure 6 compares training losses of different sets",
+            "R1",
+            "test loss, with the switch marked",
+            _losses,
+            "05_fixed_budget#the-recorded-race-figure-6",
+        ),
+    ]
+    return [_answered(records, *row) for row in rows]
+
+
+def _answered(records: list[Record], words: str, who: str, experiment: str, ask: Callable, where: str) -> Objection:
+    try:
+        answer, runs = ask(records)
+    except (InputError, KeyError):  # there are no such runs, or no two of one seed
+        answer, runs = NOT_RECORDED, []
+    runs = {key(run.spec): run for run in runs}
+    return Objection(words, who, experiment, answer, where, tuple(runs.values()))
+
+
+def gap(first: Sequence[Record], second: Sequence[Record], *, than: str = "random") -> str:
+    """Return the difference of two arms in words: its interval, and whether it is one."""
+    difference = paired(first, second)
+    word = difference.verdict(f"better than {than}", f"worse than {than}", f"not to be told from {than}")
+    return f"{difference.text(' points', sign=True)}, {word}"
+
+
+def findings(records: Iterable[Record]) -> list[str]:
+    """Return what the recorded recipes show, a sentence or none: for the front page, the README and chapter 7."""
+    choices = {name: one for name, one in answers.judged(records).items() if one.front}
+    if not choices:
+        return []
+    paying = [name for name, one in choices.items() if one.verdict == "pays"]
+    nearest = max(choices, key=lambda name: choices[name].front.mean)
+    first = choices[nearest].front
+    word = first.verdict("ahead of", "behind", "not to be told from")
+    result = f"these do: {', '.join(paying)}" if paying else "none does"
+    return [
+        "**Does any recipe pay?** It pays if it saves, the choosing included, "
+        f"{100 * answers.SAVING:.0f} % of the full run's total time at its accuracy, and beats full runs as short as "
+        f"itself. Of {len(choices)} recipes {result}. "
+        f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
+        f"{first.text(' points', sign=True)}."
+    ]
+
+
+def front_page(records: Iterable[Record]) -> list[str]:
+    """Return what all the recorded runs show, a sentence each, and the line that says where they come from."""
+    records = list(records)
+    said, used = [*report.findings(records)], [*report.behind(records)]
+    with contextlib.suppress(InputError, KeyError):  # there is no second selector, or no random subset
+        text, runs = _rivals(records)
+        said.append(f"**Other selectors.** {text[0].upper()}{text[1:]}.")
+        used += runs
+    used += [run for one in answers.judged(records).values() for run in one.runs]
+    return [*said, *findings(records), f"*{report.caption({key(run.spec): run for run in used}.values())}*"]
+
+
+def _bill(records: list[Record]) -> Answer:
+    judged = answers.judged(records)
+    recipe, full = judged["filter, then all"], judged[referee.FULL]
+    price = [run.seconds("autoencoder", "autoencoder compilation", "embedding") for run in recipe.runs]
+    times = Interval.of(np.array(price) / np.mean([run.seconds("training") for run in full.runs]))
+    share = Interval(1 - recipe.time.mean, recipe.time.half, recipe.time.n)
+    text = (
+        f"making the embeddings takes {times.text('', 1)} times the full run's training; with that the paper's recipe "
+        f"takes {share.text('', 1)} times the full run's total time"
+    )
+    return text, [*recipe.runs, *full.runs]
+
+
+def _equal(records: list[Record]) -> Answer:
+    usual, swept = report.comparison(records), report.of_suite(referee.at_fixed_steps, records)
+    drawn = [*usual[RANDOM], *find(swept, selector=RANDOM)]
+    random = {keep: find(drawn, keep=keep) for keep in sorted({run.spec.keep for run in drawn})}
+    if len(random) < 2:
+        raise InputError("One size of a random subset is no curve.")
+    keep, of = answers.equal_keep(usual[FILTER], random), usual[ALL][0].metrics["kept"]
+    low, mean, high = (math.exp(keep.mean + side * keep.half) for side in (-1, 0, 1))
+    text = (
+        f"at the same steps {mean:,.0f} random images ({low:,.0f} to {high:,.0f}; n = {keep.n}), "
+        f"{100 * mean / of:.1f} % of the data, do as well as the filter's {usual[FILTER][0].spec.keep:,}"
+    )
+    return text, [*usual[FILTER], *drawn]
+
+
+def _rivals(records: list[Record]) -> Answer:
+    arms = report.comparison(records, names=report.NAMES)
+    chance = arms[RANDOM]
+    gaps = {name: paired(runs, chance) for name, runs in arms.items() if name not in (ALL, RANDOM)}
+    if not gaps:
+        raise InputError("There is no other selector than random.")
+    words = [one.verdict("better", "worse", "level") for one in gaps.values()]
+    best = max(gaps, key=lambda name: gaps[name].mean)
+    text = (
+        f"of {len(gaps)} selectors {words.count('better')} are better than random, {words.count('worse')} worse, "
+        f"{words.count('level')} not to be told from it; the highest is *{report.NAMES[best]}*, "
+        f"{gaps[best].text(' points', sign=True)}"
+    )
+    return text, [run for runs in arms.values() for run in runs]
+
+
+def _classes(records: list[Record]) -> Answer:
+    arms = report.comparison(records, names=report.NAMES)
+    plain, balanced = arms[FILTER], arms["top_activations_per_class"]
+    least = min(min(run.metrics["class_counts"]) for run in plain)
+    share = plain[0].spec.keep // len(plain[0].metrics["class_counts"])
+    text = (
+        f"the filter's smallest class has {least:,} images where {share:,} would be its share; class by class it is "
+        f"{gap(balanced, plain, than='without')}"
+    )
+    return text, [*plain, *balanced]
+
+
+def _sizes(records: list[Record]) -> Answer:
+    grid = report.of_suite(referee.sizing, records)
+    gaps = [paired(runs, grid[None, keep]) for (width, keep), runs in grid.items() if width and (None, keep) in grid]
+    if not gaps:
+        raise InputError("No cell of the grid is recorded.")
+    behind = [one.verdict("better", "worse", "level") for one in gaps].count("worse")
+    low, high = (f"{100 * pick(one.mean for one in gaps):+.1f}" for pick in (min, max))
+    text = f"in {behind} of {len(gaps)} combinations the filter is worse than random: by means, {low} to {high} points"
+    return text, [run for runs in grid.values() for run in runs]
+
+
+def _arms(records: list[Record], setting: str) -> dict[str, list[Record]]:
+    return report.of_suite(referee.conditions, records)[setting]
+
+
+def _under(setting: str) -> Callable[[list[Record]], Answer]:
+    def answer(records: list[Record]) -> Answer:
+        arms = _arms(records, setting)
+        return f"the filter's subset alone {gap(arms[FILTER], arms[RANDOM])}", [*arms[FILTER], *arms[RANDOM]]
+
+    return answer
+
+
+def _elsewhere(others: list[Record]) -> Callable[[list[Record]], Answer]:
+    def answer(records: list[Record]) -> Answer:
+        arms = _arms(records, "a small ResNet")
+        said, runs = [f"a small ResNet: {gap(arms[FILTER], arms[RANDOM])}"], [*arms[FILTER], *arms[RANDOM]]
+        for name in dict.fromkeys(record.provenance["dataset"] for record in others):
+            arms = report.comparison([run for run in others if run.provenance["dataset"] == name])
+            if FILTER in arms and RANDOM in arms:
+                said.append(f"{name}: {gap(arms[FILTER], arms[RANDOM])}")
+                runs += [*arms[FILTER], *arms[RANDOM]]
+        return "the filter's subset alone, with " + "; ".join(said), runs
+
+    return answer
+
+
+def _tuned(records: list[Record]) -> Answer:
+    arms = report.of_suite(lambda *place: referee.tuned(*place, records), records)
+    rates = ", ".join(f"{report.NAMES[name]} {runs[0].spec.rate:g}" for name, runs in arms.items())
+    runs = [*arms[FILTER], *arms[RANDOM]]
+    return f"the filter's subset alone {gap(arms[FILTER], arms[RANDOM])} (rates: {rates})", runs
+
+
+def _switch(records: list[Record]) -> Answer:
+    arms = report.comparison(records, split=min(suites.profile(records[0].provenance["profile"]).splits, key=_to_half))
+    seeds = sorted({run.spec.seed for run in arms[FILTER]} & {run.spec.seed for run in arms[RANDOM]})
+    early = [[report.before_fine_tuning(find(arms[name], seed=seed)[0]) for seed in seeds] for name in (FILTER, RANDOM)]
+    before = Interval.of(np.subtract(*early))
+    after = paired(arms[FILTER], arms[RANDOM])
+    text = (
+        f"half-way, filter minus random: {before.text(' points', sign=True)}; at the end of the same runs "
+        f"{after.text(' points', sign=True)}"
+    )
+    return text, [*arms[FILTER], *arms[RANDOM]]
+
+
+def _to_half(split: int) -> int:
+    return abs(split - 50)
+
+
+def _encoders(records: list[Record]) -> Answer:
+    runs = report.of_suite(referee.crossed, records)
+    names = ("autoencoder seed", "training seed", "the rest")
+    parts = zip(names, answers.two_way(answers.crossed_table(runs)), strict=True)
+    text = "; ".join(
+        f"{name} {100 * deviation:.1f} points" + ("" if math.isnan(chance) else f" (p = {chance:.2f})")
+        for name, (_, deviation, chance) in parts
+    )
+    return f"standard deviations: {text}; n = {len(runs)} runs", runs
+
+
+def _feeding(records: list[Record]) -> Answer:
+    runs = find(report.of_suite(suites.feeding, records), width=suites.profile(records[0].provenance["profile"]).width)
+    said = []
+    for words, small, large in (
+        ("the same memory", "device", "device"),
+        ("decoded once, against decoded every time", "host", "encoded"),
+    ):
+        pairs = [
+            (find(runs, seed=run.spec.seed, feed=small, selector=RANDOM)[0], run)
+            for run in find(runs, feed=large, selector=ALL)
+        ]
+        rates = [[report.images_per_second(run) for run in pair] for pair in pairs]
+        turns, overlapped = (Interval.of([one[0][way] / one[1][way] for one in rates]) for way in (0, 1))
+        said.append(
+            f"from {words}: {turns.text('', 1, digits=2)} times the images a second in turns, "
+            f"{overlapped.text('', 1, digits=2)} overlapped"
+        )
+    return "the subset, " + "; ".join(said), runs
+
+
+def _short(records: list[Record]) -> Answer:
+    judged = answers.judged(records)
+    choices = {name: one for name, one in judged.items() if one.front}
+    words = [one.front.verdict("ahead", "behind", "level") for one in choices.values()]
+    equal = gap(report.comparison(records, split=50)[FILTER], report.comparison(records)[ALL], than="all the data")
+    text = (
+        f"at equal steps 50/50 is {equal}; of {len(choices)} recipes {words.count('ahead')} are ahead of full runs "
+        f"of the same total time, {words.count('behind')} behind, {words.count('level')} level"
+    )
+    return text, [run for one in judged.values() for run in one.runs]
+
+
+def _losses(records: list[Record]) -> Answer:
+    row = next(row for row in claims.claims(records) if "test loss" in row.claim)
+    if not row.runs:
+        raise InputError("No race is recorded.")
+    text = f"test loss on the subset minus that on all the data, {row.here}; the paper's claim: {row.verdict}"
+    return text, list(row.runs)
