@@ -327,7 +327,7 @@ def kept(groups: dict[str, dict[int, list[Record]]], images: int, full: Sequence
 
 
 def _means(axis, places: Sequence[float], groups: Iterable[Sequence[Record]], name: str) -> None:
-    """Draw groups of runs of one arm at their places: a dot for each run, a line through the means with 95 % intervals."""
+    """Draw groups of runs of one arm at their places: a dot a run, a line through the means with 95 % intervals."""
     groups = [100 * accuracies(group) for group in groups]
     intervals = [Interval.of(group) for group in groups]
     spread = [interval.half if np.isfinite(interval.half) else 0 for interval in intervals]

@@ -90,7 +90,7 @@ FIGURES = {  # every function of the module, with as little and with as much as 
     ],
     "kept": [
         lambda: plots.kept({"random_subset": {36: [a_run("random_subset", 0, 0.5)]}}, 400),
-        lambda: plots.kept({name: {4: runs, 36: runs} for name, runs in groups(3, ARMS[1:]).items()}, 400, groups(3)[ALL]),
+        lambda: plots.kept({n: {4: runs, 36: runs} for n, runs in groups(3, ARMS[1:]).items()}, 400, groups(3)[ALL]),
     ],
     "class_balance": [
         lambda: plots.class_balance({"random_subset": np.array([3, 4, 5])}, CLASSES),
