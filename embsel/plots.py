@@ -315,14 +315,7 @@ def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int
     with _figure(figsize=(7.5, 4.6)) as (figure, axes):
         for number, (name, runs) in enumerate(groups.items()):
             shift = 1.2 * (number - (len(groups) - 1) / 2)  # side by side, so that no dot hides another
-            places = [split + (shift if split else 0) for split in runs]
-            intervals = [Interval.of(100 * accuracies(group)) for group in runs.values()]
-            means = [interval.mean for interval in intervals]
-            spread = [interval.half if np.isfinite(interval.half) else 0 for interval in intervals]
-            axes.errorbar(places, means, spread, color=COLOURS[name], capsize=3, linewidth=1.5, label=NAMES[name])
-            dots = {"color": COLOURS[name], "markersize": 4, "alpha": 0.7}
-            for place, group in zip(places, runs.values(), strict=True):
-                axes.plot([place] * len(group), 100 * accuracies(group), "o", **dots)
+            _means(axes, [split + (shift if split else 0) for split in runs], runs.values(), name)
             diamond = {"color": "white", "markeredgecolor": COLOURS[name], "markersize": 7}
             for split, accuracy in (marks or {}).get(name, {}).items():
                 axes.plot(split + (shift if split else 0), 100 * accuracy, "D", **diamond)
@@ -331,6 +324,39 @@ def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int
         axes.set(xlabel="steps on the subset first (% of all steps)", ylabel="final test accuracy (%)")
         axes.legend(loc="lower left")
     return figure
+
+
+def kept(groups: dict[str, dict[int, list[Record]]], images: int, full: Sequence[Record] = ()) -> Figure:
+    """Draw final test accuracy against the share of all `images` that a subset keeps, for each selector.
+
+    `groups` maps a selector to the number of images kept to runs; a dot for each run, the mean with its 95 % interval.
+    The mean of the runs `full`, on all the data, is a level line.
+    """
+    shares = sorted({100 * keep / images for runs in groups.values() for keep in runs})
+    with _figure(figsize=(7.5, 4.8)) as (figure, axes):
+        for number, (name, runs) in enumerate(groups.items()):
+            shift = 1.06 ** (number - (len(groups) - 1) / 2)  # side by side on a logarithmic axis
+            _means(axes, [100 * keep / images * shift for keep in runs], runs.values(), name)
+        if len(full):
+            level = 100 * accuracies(full).mean()
+            axes.axhline(level, color=COLOURS[ALL], linewidth=1.5, linestyle="--", label=NAMES[ALL])
+        axes.set_xscale("log")
+        axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
+        axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+        axes.set(xlabel="images kept (% of all, on a logarithmic axis)", ylabel="final test accuracy (%)")
+        figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _means(axis, places: Sequence[float], groups: Iterable[Sequence[Record]], name: str) -> None:
+    """Draw groups of runs of one arm at their places: a dot a run, a line through the means with 95 % intervals."""
+    groups = [100 * accuracies(group) for group in groups]
+    intervals = [Interval.of(group) for group in groups]
+    spread = [interval.half if np.isfinite(interval.half) else 0 for interval in intervals]
+    look = {"color": COLOURS[name], "capsize": 3, "linewidth": 1.5, "label": NAMES[name]}
+    axis.errorbar(places, [interval.mean for interval in intervals], spread, **look)
+    for place, group in zip(places, groups, strict=True):
+        axis.plot([place] * len(group), group, "o", color=COLOURS[name], markersize=4, alpha=0.7)
 
 
 def class_balance(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> Figure:

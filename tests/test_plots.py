@@ -93,6 +93,10 @@ FIGURES = {  # every function of the module, with as little and with as much as 
         lambda: plots.splits({name: {0: runs} for name, runs in groups(1).items()}),
         lambda: plots.splits({name: {0: runs, 50: runs} for name, runs in groups(3).items()}, {ALL: {0: 0.833}}),
     ],
+    "kept": [
+        lambda: plots.kept({"random_subset": {36: [a_run("random_subset", 0, 0.5)]}}, 400),
+        lambda: plots.kept({n: {4: runs, 36: runs} for n, runs in groups(3, ARMS[1:]).items()}, 400, groups(3)[ALL]),
+    ],
     "class_balance": [
         lambda: plots.class_balance({"random_subset": np.array([3, 4, 5])}, CLASSES),
         lambda: plots.class_balance({name: np.array([[3, 4, 5], [5, 4, 3]]) for name in NAMES}, CLASSES),
@@ -333,6 +337,22 @@ def test_dots_begin_at_nothing_unless_their_axis_is_logarithmic():
         assert axes.get_xlim()[0] < 1.0
         assert axes.get_xlim()[1] > 8.0
     assert plots.dots({"wide": {"device": [8.0]}}, "seconds").axes[0].get_legend() is None
+
+
+def test_what_is_kept_stands_at_its_share_with_all_the_data_as_a_level():
+    runs, full = groups(3), groups(3)[ALL]
+    axes = plots.kept({"random_subset": {40: runs["random_subset"][:1], 4: runs["random_subset"]}}, 400, full).axes[0]
+    assert axes.get_xscale() == "log"
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "10"]
+    means, _, _, *dots, level = axes.lines  # the two are the ends of the intervals
+    accuracy = [100 * record.metrics["test_accuracy"] for record in runs["random_subset"]]
+    assert means.get_xdata() == pytest.approx([10, 1])
+    assert means.get_ydata() == pytest.approx([accuracy[0], np.mean(accuracy)])
+    assert [list(line.get_ydata()) for line in dots] == [pytest.approx(accuracy[:1]), pytest.approx(accuracy)]
+    assert level.get_ydata() == pytest.approx([100 * np.mean([record.metrics["test_accuracy"] for record in full])] * 2)
+    (bars,) = axes.collections
+    assert np.ptp(bars.get_segments()[0][:, 1]) == 0, "one run has no interval"
+    assert np.ptp(bars.get_segments()[1][:, 1]) == pytest.approx(2 * Interval.of(accuracy).half)
 
 
 def test_class_balance_shows_means_and_the_range_over_runs():
