@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from embsel import plots
 from embsel.records import ALL, Autoencoder, Record, Run
-from embsel.report import NAMES, Interval
+from embsel.report import NAMES, Interval, total
 from embsel.selection import SELECTORS
 
 ARMS = [ALL, "top_activations", "random_subset"]
@@ -419,3 +419,58 @@ def test_every_selector_has_a_name_and_a_colour_of_its_own():
     assert len(set(NAMES.values())) == len(NAMES)
     assert len({to_hex(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
     assert "#ffffff" not in map(to_hex, plots.COLOURS.values())
+
+
+def with_ledger(run, **seconds):
+    lines = [{"stage": stage.replace("_", " "), "seconds": value, "samples": 1} for stage, value in seconds.items()]
+    return dataclasses.replace(run, ledger=lines)
+
+
+BILLS = {
+    "all": [
+        with_ledger(a_run(ALL, seed, 0.6), training=20 + seed, training_compilation=2, evaluation=9) for seed in (0, 2)
+    ],
+    "filter, then all": [
+        with_ledger(
+            a_run("top_activations", 0, 0.5), autoencoder=70, autoencoder_compilation=3, embedding=4, training=15
+        )
+    ],
+    "hard half (proxy)": [
+        with_ledger(a_run("random_subset", 0, 0.4), proxy_training=5, selection=1, training=15, evaluation=9)
+    ],
+}
+
+
+def test_ledgers_are_stacked_in_the_order_of_payment_without_the_evaluation():
+    (axes,) = plots.ledgers(BILLS).axes
+    bars = {bar.get_label(): bar for bar in axes.containers}
+    assert list(bars) == ["autoencoder", "proxy", "embedding", "selection", "training"]
+    widths = {stage: [patch.get_width() for patch in bar] for stage, bar in bars.items()}
+    assert widths["training"] == [23, 15, 15]  # with the compiler, the mean of two runs
+    assert widths["autoencoder"] == [0, 73, 0]
+    assert widths["proxy"] == [0, 0, 5]
+    ends = [patch.get_x() + patch.get_width() for patch in bars["training"]]
+    assert ends == [np.mean([total(run) for run in runs]) for runs in BILLS.values()]
+
+
+def test_the_front_has_a_line_for_the_full_runs_and_a_mark_for_each_recipe():
+    full = {
+        "all": BILLS["all"],
+        "half": [with_ledger(a_run(ALL, 0, 0.5), training=10), with_ledger(a_run(ALL, 1, 0.52), training=12)],
+    }
+    others = {name: BILLS[name] for name in list(BILLS)[1:]}
+    (axes,) = plots.front(full, others).axes
+    line = axes.lines[0]
+    assert list(line.get_xdata()) == [11, 23]  # short to full
+    assert list(line.get_ydata()) == pytest.approx([51, 60])
+    dots = [tuple(np.ravel(each.get_data())) for each in axes.lines[1:]]
+    assert (92, 50) in [tuple(map(round, dot)) for dot in dots if len(dot) == 2]
+    assert (21, 40) in [tuple(map(round, dot)) for dot in dots if len(dot) == 2]
+    assert axes.get_xscale() == "log"
+
+
+def test_curves_can_have_a_logarithmic_axis():
+    (axes,) = plots.curves({"one": ([0.0125, 0.1], [0.5, 0.6])}, "rate", "accuracy (%)", log=True).axes
+    assert axes.get_xscale() == "log"
+    label = axes.xaxis.get_major_formatter()
+    assert [label(0.0125), label(0.1), label(20_000)] == ["0.0125", "0.1", "20,000"]

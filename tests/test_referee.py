@@ -20,7 +20,13 @@ def conditions(sizes, dataset):
     return {(setting, arm): group for setting, arms in settings for arm, group in arms.items()}
 
 
-GROUPED = (referee.recipes, referee.embeddings, referee.sizing, conditions)  # each gives what is compared, by name
+GROUPED = (
+    referee.recipes,
+    referee.many_passes,
+    referee.embeddings,
+    referee.sizing,
+    conditions,
+)  # each gives what is compared, by name
 
 
 def seeded(run, seed):
@@ -56,12 +62,14 @@ def test_every_suite_of_part_two_fits_every_profile(name, sizes):
         if isinstance(spec, Run):
             held_out = sizes.images // 10 if spec.validation else 0
             assert spec.keep is None or 0 < spec.keep <= sizes.images - held_out
-            assert 0 < spec.steps <= sizes.steps
-            assert spec.every <= sizes.steps
+            longest = 4 * sizes.steps if name in ("many-passes", "referee") else sizes.steps
+            assert 0 < spec.steps <= longest
+            assert spec.every is None or spec.every <= sizes.steps
             assert spec.budget is None  # compared by steps: the seconds are counted, not given
             assert (spec.batch, spec.curve_images) == (sizes.batch, sizes.curve_images)
         if isinstance(source, Run):
-            assert source == proxy(sizes, DATASET, spec.seed)
+            longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=sizes.width // 4)
+            assert source in (proxy(sizes, DATASET, spec.seed), proxy(longer, DATASET, spec.seed))
         elif source is not None and name not in ("ablations", "referee"):  # `crossed` has every pair of seeds
             assert source.seed == spec.seed
         if isinstance(source, Autoencoder):
@@ -70,7 +78,7 @@ def test_every_suite_of_part_two_fits_every_profile(name, sizes):
 
 @every_profile
 def test_the_suites_that_are_lists_name_each_run_once(sizes):
-    for name in ("rivals", "falling", "fixed-steps", "fixed-epochs", "other-data"):
+    for name in ("rivals", "schedules", "fixed-steps", "fixed-epochs", "other-data"):
         specs = suites.suite(name, sizes, DATASET)
         assert len(set(specs)) == len(specs), name
     once = referee.crossed(sizes, DATASET)
@@ -88,10 +96,10 @@ def test_groups_differ_and_have_one_run_of_each_seed(make, sizes):
 
 
 @every_profile
-def test_all_of_part_two_is_in_one_suite_but_the_choice_of_a_rate_and_other_data(sizes):
+def test_all_of_part_two_is_in_one_suite_but_other_data(sizes):
     recorded = tried(sizes, dict.fromkeys((ALL, *TUNED), 0))
     whole = set(suites.suite("referee", sizes, DATASET, recorded))
-    for name in referee.SUITES.keys() - {"falling", "other-data"}:
+    for name in referee.SUITES.keys() - {"other-data"}:
         assert set(suites.suite(name, sizes, DATASET, recorded)) <= whole, name
     parts = [*GROUPED, referee.rates, lambda *of: referee.tuned(*of, recorded)]
     assert {run for part in parts for group in part(sizes, DATASET).values() for run in group} <= whole
@@ -114,9 +122,10 @@ def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
 @every_profile
 def test_at_fixed_steps_every_size_has_the_steps_of_the_full_run(sizes):
     runs = referee.at_fixed_steps(sizes, DATASET)
-    assert [(run.seed, run.keep, run.selector) for run in runs] == list(
-        itertools.product(sizes.few, sizes.keeps, KINDS)
-    )
+    assert {(run.seed, run.keep, run.selector) for run in runs} == set(itertools.product(sizes.few, sizes.keeps, KINDS))
+    first = len(sizes.few) * len(sizes.keeps)  # chance at all sizes comes first, one size after the other
+    assert {run.selector for run in runs[:first]} == {KINDS[0]}
+    assert [run.keep for run in runs[:first]] == [keep for keep in sizes.keeps for _ in sizes.few]
     assert {run.steps for run in runs} == {sizes.steps}
     few = referee.at_fixed_steps(sizes, DATASET, ["random_subset"])
     assert few == [run for run in runs if run.selector == "random_subset"]
@@ -138,12 +147,12 @@ def test_at_fixed_epochs_the_steps_are_proportional_to_the_images(sizes):
 
 
 @every_profile
-def test_the_falling_rate_is_chosen_on_a_validation_split_at_the_full_and_the_short_length(sizes):
-    runs = referee.falling(sizes, DATASET)
-    assert all(run.validation and run.schedule == "linear" and run.selector == ALL for run in runs)
-    short = round(SHORT * sizes.steps)
-    found = {(run.steps, run.rate / sizes.rate) for run in runs}
-    assert found == set(itertools.product((sizes.steps, short), (1, 2, 4, 8)))
+def test_the_schedule_is_chosen_on_a_validation_split_at_the_full_and_the_short_length(sizes):
+    runs = referee.schedules(sizes, DATASET)
+    assert all(run.validation and run.selector == ALL for run in runs)
+    lengths, schedules = (sizes.steps, round(SHORT * sizes.steps)), ("constant", "linear")
+    found = {(run.steps, run.schedule, run.rate / sizes.rate) for run in runs}
+    assert found == set(itertools.product(lengths, schedules, (1, 2, 4, 8)))
 
 
 @every_profile
@@ -151,18 +160,32 @@ def test_recipes_keep_within_their_share_of_the_steps(sizes):
     groups = referee.recipes(sizes, DATASET)
     full = {name: group for name, group in groups.items() if group[0].selector == ALL}
     lengths = [group[0].steps / sizes.steps for group in full.values()]
-    assert lengths == pytest.approx([1, 1, 0.8, SHORT, 0.5, 0.35], abs=0.5 / sizes.steps)
+    assert lengths == pytest.approx([1, 0.8, SHORT, 0.5, 0.35, SHORT], abs=0.5 / sizes.steps)
+    falling = {"all, 65 %, rate falling to zero": "linear", "random, rate falling twice (restart)": "restart"}
     for name, group in groups.items():
         for run in group:
-            assert run.schedule == {"all, constant rate": "constant", "random, restart": "restart"}.get(name, "linear")
-            assert run == baseline(sizes, DATASET, seed=run.seed) or name != "all, constant rate"
+            assert run.schedule == falling.get(name, "constant")
+            assert run.every is None  # nothing but training is on the clock
             if name not in full:
                 assert run.steps == round(SHORT * sizes.steps)
                 assert run.split in (50, 80, 100)
+    assert groups[referee.FULL] == [baseline(sizes, DATASET, seed=seed, every=None) for seed in sizes.few]
     assert {run.plan for group in groups.values() for run in group} == {"switch", "fresh", "grow", "sift", "prune"}
     dropping = [run for group in groups.values() for run in group if run.plan in ("sift", "prune")]
     assert {(run.keep, run.split) for run in dropping} == {(sizes.images // 2, 80)}
     assert len(groups) - len(full) == 12
+
+
+@every_profile
+def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer(sizes):
+    groups, recipes = referee.many_passes(sizes, DATASET), referee.recipes(sizes, DATASET)
+    assert set(groups) < set(recipes)
+    for name, group in groups.items():
+        for longer, run in zip(group, recipes[name], strict=True):
+            assert longer.steps == pytest.approx(4 * run.steps, abs=4)
+            assert longer.width == sizes.width // 4
+            assert (longer.selector, longer.plan, longer.keep) == (run.selector, run.plan, run.keep)
+            assert not isinstance(longer.embedding, (Autoencoder, Pixels))
 
 
 @every_profile
