@@ -135,7 +135,7 @@ def sizing(sizes: Profile, dataset: data.Dataset | str) -> dict[tuple[int | None
     *first, last = trained.widths
     for keep in (sizes.keep, sizes.keep // 2, 2 * sizes.keep):
         grid[None, keep] = [subset_run(sizes, dataset, "random_subset", seed, keep=keep) for seed in sizes.few]
-        for width in (last, last // 3, 3 * last):
+        for width in (last, max(1, last // 3), 3 * last):
             runs = [subset_run(sizes, dataset, "top_activations", seed, keep=keep) for seed in sizes.few]
             made = [dataclasses.replace(run.embedding, widths=(*first, width)) for run in runs]
             pairs = zip(runs, made, strict=True)

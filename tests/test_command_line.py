@@ -89,7 +89,7 @@ def test_the_budget_suite_is_recorded_in_one_command(small, tmp_path, capsys):
 def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatch):
     """Every arm of the tiny profile is carried out, with fewer steps, images and filters."""
     least = dataclasses.replace(
-        LEAST, steps=20, width=4, embedding_steps=100, embedding_widths=(2, 2, 3), images=100, keeps=(10, 50)
+        LEAST, steps=20, width=4, embedding_steps=100, embedding_widths=(2, 2, 3), images=100, keeps=(5, 60)
     )
     monkeypatch.setitem(suites.PROFILES, "tiny", least)
     dataset, out = data.load(small), tmp_path / "out"
@@ -118,7 +118,7 @@ def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatc
     by_name = dict(line.strip().split(": ") for line in said[1:])
     assert by_name["referee"].startswith(f"{len(specs)} recorded, 0 missing, ")
     whole = {name for name, rest in by_name.items() if " recorded, 0 missing, " in rest}
-    assert whole == referee.SUITES.keys() - {"falling", "other-data"}
+    assert whole == referee.SUITES.keys() - {"other-data"}
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeyp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--suite", "filtring"], "no suite named 'filtring'; did you mean 'filtering' or 'falling' or 'feeding'?"),
+        (["--suite", "filtring"], "no suite named 'filtring'; did you mean 'filtering' or 'sizing' or 'feeding'?"),
         (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
         (["--data", "shaeps"], "no dataset named 'shaeps'; did you mean 'shapes' or 'shapes-20'? No folder or .npz"),
         (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),

@@ -60,6 +60,28 @@ def images(count, *shape):
 
 LINE = ([0, 10], [0.25, 0.5])
 GAPS = {"above": Interval(0.05, 0.02, 3), "below": Interval(-0.03, 0.01, 3), "around": Interval(0.01, 0.04, 3)}
+
+
+def with_ledger(run, **seconds):
+    lines = [{"stage": stage.replace("_", " "), "seconds": value, "samples": 1} for stage, value in seconds.items()]
+    return dataclasses.replace(run, ledger=lines)
+
+
+BILLS = {
+    "all": [
+        with_ledger(a_run(ALL, seed, 0.6), training=20 + seed, training_compilation=2, evaluation=9) for seed in (0, 2)
+    ],
+    "filter, then all": [
+        with_ledger(
+            a_run("top_activations", 0, 0.5), autoencoder=70, autoencoder_compilation=3, embedding=4, training=15
+        )
+    ],
+    "hard half (proxy)": [
+        with_ledger(a_run("random_subset", 0, 0.4), proxy_training=5, selection=1, training=15, evaluation=9)
+    ],
+}
+
+
 FIGURES = {  # every function of the module, with as little and with as much as it takes
     "pictures": [
         lambda: plots.pictures([images(1, 8, 8, 3)]),
@@ -68,6 +90,14 @@ FIGURES = {  # every function of the module, with as little and with as much as 
     "curves": [
         lambda: plots.curves({"a": LINE}, "training steps", "test accuracy (%)"),
         lambda: plots.curves(dict.fromkeys("abcdefgh", LINE), "training steps", "error", percent=False),
+    ],
+    "ledgers": [
+        lambda: plots.ledgers({"all": BILLS["all"]}),
+        lambda: plots.ledgers(BILLS),
+    ],
+    "front": [
+        lambda: plots.front({"all": BILLS["all"]}, {}),
+        lambda: plots.front({"all": BILLS["all"]}, BILLS),
     ],
     "recorded_curves": [
         lambda: plots.recorded_curves(groups(1)),
@@ -419,26 +449,6 @@ def test_every_selector_has_a_name_and_a_colour_of_its_own():
     assert len(set(NAMES.values())) == len(NAMES)
     assert len({to_hex(colour) for colour in plots.COLOURS.values()}) == len(plots.COLOURS)
     assert "#ffffff" not in map(to_hex, plots.COLOURS.values())
-
-
-def with_ledger(run, **seconds):
-    lines = [{"stage": stage.replace("_", " "), "seconds": value, "samples": 1} for stage, value in seconds.items()]
-    return dataclasses.replace(run, ledger=lines)
-
-
-BILLS = {
-    "all": [
-        with_ledger(a_run(ALL, seed, 0.6), training=20 + seed, training_compilation=2, evaluation=9) for seed in (0, 2)
-    ],
-    "filter, then all": [
-        with_ledger(
-            a_run("top_activations", 0, 0.5), autoencoder=70, autoencoder_compilation=3, embedding=4, training=15
-        )
-    ],
-    "hard half (proxy)": [
-        with_ledger(a_run("random_subset", 0, 0.4), proxy_training=5, selection=1, training=15, evaluation=9)
-    ],
-}
 
 
 def test_ledgers_are_stacked_in_the_order_of_payment_without_the_evaluation():

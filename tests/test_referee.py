@@ -205,7 +205,7 @@ def test_embeddings_go_from_no_training_to_the_papers(sizes):
 def test_the_sizing_varies_the_width_and_the_images_alone(sizes):
     grid = referee.sizing(sizes, DATASET)
     last, keeps = sizes.embedding_widths[-1], (sizes.keep, sizes.keep // 2, 2 * sizes.keep)
-    assert set(grid) == set(itertools.product((None, last, last // 3, 3 * last), keeps))
+    assert set(grid) == set(itertools.product((None, last, max(1, last // 3), 3 * last), keeps))
     for (width, keep), group in grid.items():
         assert {run.keep for run in group} == {keep}
         assert {run.embedding and run.embedding.widths[-1] for run in group} == {width}
