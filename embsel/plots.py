@@ -246,9 +246,11 @@ def front(full: dict[str, list[Record]], others: dict[str, list[Record]]) -> Fig
             (np.mean([total(run) for run in runs]), 100 * accuracies(runs).mean()) for runs in full.values()
         )
         axes.plot(*zip(*points, strict=True), "-o", color=COLOURS[ALL], label="all the data, short to full", zorder=3)
-        for (name, runs), (colour, style) in zip(others.items(), _looks(others), strict=True):
+        spare = [colour for name, colour in COLOURS.items() if name != ALL]
+        marks = zip(itertools.cycle(spare), itertools.cycle("osD^vP"), strict=True)
+        for (name, runs), (colour, marker) in zip(others.items(), marks, strict=False):
             seconds, interval = [total(run) for run in runs], Interval.of(100 * accuracies(runs))
-            look = {"color": colour, "marker": "s" if style == "--" else "o"}
+            look = {"color": colour, "marker": marker}
             axes.plot(seconds, 100 * accuracies(runs), linestyle="", markersize=4, alpha=0.5, **look)
             spread = interval.half if np.isfinite(interval.half) else None
             axes.errorbar(np.mean(seconds), interval.mean, spread, capsize=3, markersize=9, label=name, **look)
