@@ -137,8 +137,8 @@ def test_the_smallest_class_is_told(worlds):
 
 def test_the_grid_of_sizes_is_counted(worlds):
     objection = "No rule for the embedding's size or for k"
-    assert "in 9 of 9 combinations the filter is worse" in answers_of(worlds["beaten"])[objection].answer
-    assert "in 0 of 9 combinations" in answers_of(worlds["winning"])[objection].answer
+    assert "in 9 of 9 recorded combinations the filter is worse" in answers_of(worlds["beaten"])[objection].answer
+    assert "in 0 of 9 recorded combinations" in answers_of(worlds["winning"])[objection].answer
 
 
 def test_a_second_dataset_is_named(worlds):
