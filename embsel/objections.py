@@ -239,7 +239,8 @@ def _sizes(records: list[Record]) -> Answer:
         raise InputError("No cell of the grid is recorded.")
     behind = [one.verdict("better", "worse", "level") for one in gaps].count("worse")
     low, high = (f"{100 * pick(one.mean for one in gaps):+.1f}" for pick in (min, max))
-    text = f"in {behind} of {len(gaps)} recorded combinations the filter is worse than random: by means, {low} to {high} points"
+    where = f"in {behind} of {len(gaps)} recorded combinations"
+    text = f"{where} the filter is worse than random: by means, {low} to {high} points"
     return text, [run for runs in grid.values() for run in runs]
 
 
