@@ -65,6 +65,7 @@ def test_the_interval_of_equal_images_is_over_the_chosen_runs():
 def test_more_random_images_are_not_worse():
     dip = {500: runs(0.3), 2000: runs(0.5), 4000: runs(0.45), 8000: runs(0.7)}
     assert np.exp(equal_keep(runs(0.48), dip).mean) < 2000
+    assert np.exp(equal_keep(runs(0.6), dip).mean) == pytest.approx(2**0.5 * 4000)  # half-way from 0.5, not from 0.45
     found = [equal_keep(runs(accuracy), dip).mean for accuracy in np.linspace(0.2, 0.8, 50)]
     assert (np.diff(found) >= 0).all()
 

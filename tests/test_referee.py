@@ -109,6 +109,14 @@ def test_all_of_part_two_is_in_one_suite_but_other_data(sizes):
 
 
 @every_profile
+def test_a_proxy_has_a_fifth_of_the_steps_and_a_quarter_of_the_width(sizes):
+    run = proxy(sizes, DATASET, seed=2)
+    assert (run.steps, run.width, run.seed) == (sizes.steps // 5, sizes.width // 4, 2)
+    assert run.proxy
+    assert run.selector == ALL
+
+
+@every_profile
 def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
     specs = referee.rivals(sizes, DATASET)
     arms = [spec for spec in specs if getattr(spec, "selector", ALL) != ALL]
