@@ -129,16 +129,8 @@ def crossed_table(runs: Runs) -> np.ndarray:
     """Return the accuracies of the suite `crossed` as a table: a row for each autoencoder's seed, a column for each
     training seed. Raises `InputError` where one is missing.
     """
-    rows, columns = (sorted({seed(run.spec) for run in runs}) for seed in (_encoder_seed, _training_seed))
-    found = {(_encoder_seed(run.spec), _training_seed(run.spec)): run.metrics["test_accuracy"] for run in runs}
+    found = {(run.spec.embedding.seed, run.spec.seed): run.metrics["test_accuracy"] for run in runs}
+    rows, columns = (sorted({pair[side] for pair in found}) for side in (0, 1))
     whole = len(rows) * len(columns)
     require(len(found) == whole, f"Of {whole} runs, {len(rows)} seeds by {len(columns)}, only {len(found)} are there.")
     return np.array([[found[row, column] for column in columns] for row in rows])
-
-
-def _encoder_seed(spec) -> int:
-    return spec.embedding.seed
-
-
-def _training_seed(spec) -> int:
-    return spec.seed

@@ -145,12 +145,19 @@ def gap(first: Sequence[Record], second: Sequence[Record], *, than: str = "rando
     return f"{difference.text(' points', sign=True)}, {word}"
 
 
+def choosing(records: Iterable[Record]) -> dict[str, answers.Judged]:
+    """Return the judged recipes that choose their images: a full run with another schedule is none."""
+    judged = answers.judged(records).items()
+    return {name: one for name, one in judged if one.front and one.runs[0].spec.selector != ALL}
+
+
 def findings(records: Iterable[Record]) -> list[str]:
     """Return what the recorded recipes show, a sentence or none: for the front page, the README and chapter 7."""
-    choices = {name: one for name, one in answers.judged(records).items() if one.front}
+    choices = choosing(records)
     if not choices:
         return []
     paying = [name for name, one in choices.items() if one.verdict == "pays"]
+    words = [one.front.verdict("ahead", "behind", "level") for one in choices.values()]
     nearest = max(choices, key=lambda name: choices[name].front.mean)
     first = choices[nearest].front
     word = first.verdict("ahead of", "behind", "not to be told from")
@@ -158,9 +165,9 @@ def findings(records: Iterable[Record]) -> list[str]:
     return [
         "**Does any recipe pay?** It pays if it saves, the choosing included, "
         f"{100 * answers.SAVING:.0f} % of the full run's total time at its accuracy, and beats full runs as short as "
-        f"itself. Of {len(choices)} recipes {result}. "
-        f"The best against short full runs of the same total time is *{nearest}*, {word} them by "
-        f"{first.text(' points', sign=True)}."
+        f"itself. Of {len(choices)} recipes {result}. Against short full runs of the same total time, "
+        f"{words.count('ahead')} are ahead, {words.count('behind')} behind, {words.count('level')} not to be told "
+        f"apart; the highest is *{nearest}*, {word} them by {first.text(' points', sign=True)}."
     ]
 
 
@@ -327,8 +334,7 @@ def _feeding(records: list[Record]) -> Answer:
 
 
 def _short(records: list[Record]) -> Answer:
-    judged = answers.judged(records)
-    choices = {name: one for name, one in judged.items() if one.front}
+    judged, choices = answers.judged(records), choosing(records)
     words = [one.front.verdict("ahead", "behind", "level") for one in choices.values()]
     equal = gap(report.comparison(records, split=50)[FILTER], report.comparison(records)[ALL], than="all the data")
     text = (
