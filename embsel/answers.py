@@ -35,11 +35,15 @@ def ahead(recipe: Runs, full: dict[str, Runs]) -> Interval:
     """
     gaps = []
     for run in recipe:
-        same = [other for group in full.values() for other in group if other.spec.seed == run.spec.seed]
-        points = sorted((total(other), other.metrics["test_accuracy"]) for other in same)
-        require(len(points) > 1, f"A front needs two full runs of seed {run.spec.seed}, found {len(points)}.")
-        gaps.append(run.metrics["test_accuracy"] - np.interp(total(run), *zip(*points, strict=True)))
+        gaps.append(run.metrics["test_accuracy"] - np.interp(total(run), *zip(*_front(run, full), strict=True)))
     return Interval.of(gaps)
+
+
+def _front(run: Record, full: dict[str, Runs]) -> list[tuple[float, float]]:
+    """Return total seconds and accuracy of the full runs of a run's seed, the quickest first."""
+    same = [other for group in full.values() for other in group if other.spec.seed == run.spec.seed]
+    require(len(same) > 1, f"A front needs two full runs of seed {run.spec.seed}, found {len(same)}.")
+    return sorted((total(other), other.metrics["test_accuracy"]) for other in same)
 
 
 def saved(recipe: Runs, full: Runs) -> Interval:
@@ -94,6 +98,34 @@ def judged(records: Iterable[Record], make: Callable = referee.recipes) -> dict[
             front = ahead(runs, full)
             table[name] = Judged(runs, time, accuracy, front, moonshot(time, accuracy, front))
     return table
+
+
+def repaid(recipe: Runs, full: dict[str, Runs]) -> tuple[Interval, Interval]:
+    """Return the seconds that a recipe spends once, before its training, and the seconds that each training then saves
+    against a full run as accurate, both by pairs of equal seed; a negative saving is a loss.
+
+    Between the `full` runs of a seed, of several lengths, the time is a line in the accuracy; a recipe that is more
+    accurate than the longest is set against that one.
+    """
+    once, saving = [], []
+    for run in recipe:
+        each = run.seconds("training", "training compilation")
+        points = _front(run, full)
+        heights = np.maximum.accumulate([accuracy for _, accuracy in points])  # a longer run is not taken for worse
+        alone = np.interp(run.metrics["test_accuracy"], heights, [seconds for seconds, _ in points])
+        once.append(total(run) - each)
+        saving.append(alone - each)
+    return Interval.of(once), Interval.of(saving)
+
+
+def trainings(once: Interval, saving: Interval) -> str:
+    """Return in words after how many trainings a cost of `once` seconds is paid, where each saves `saving` seconds: as
+    a range, from the two ends of the interval of the saving.
+    """
+    least, most = (max(1.0, reuses(once.mean, 0.0, saving.mean + side * saving.half)) for side in (1, -1))
+    if np.isinf(least):
+        return "never"
+    return f"{least:,.0f}, or never" if np.isinf(most) else f"{least:,.0f} to {most:,.0f}"
 
 
 def reuses(once: float, each: float, alone: float) -> float:

@@ -244,10 +244,12 @@ def _sizes(records: list[Record]) -> Answer:
     gaps = [paired(runs, grid[None, keep]) for (width, keep), runs in grid.items() if width and (None, keep) in grid]
     if not gaps:
         raise InputError("No cell of the grid is recorded.")
-    behind = [one.verdict("better", "worse", "level") for one in gaps].count("worse")
-    low, high = (f"{100 * pick(one.mean for one in gaps):+.1f}" for pick in (min, max))
-    where = f"in {behind} of {len(gaps)} recorded combinations"
-    text = f"{where} the filter is worse than random: by means, {low} to {high} points"
+    words = [one.verdict("better", "worse", "level") for one in gaps]
+    low, high = (pick(gaps, key=lambda one: one.mean).text(" points", sign=True) for pick in (min, max))
+    text = (
+        f"of {len(gaps)} combinations the filter is better than random in {words.count('better')}, worse in "
+        f"{words.count('worse')}, not to be told from it in {words.count('level')}; from {low} to {high}"
+    )
     return text, [run for runs in grid.values() for run in runs]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from embsel import selection, suites
-from embsel.errors import InputError
+from embsel.errors import InputError, require
 from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 # What a selector is called in a figure or a table.
@@ -93,6 +93,7 @@ def of_suite(make: Callable, records: Iterable[Record]) -> list | dict:
     of pairs (a changed run, the run it is set against) becomes two lists, of the seeds that both have.
     """
     have = {record.spec: record for record in records}
+    require(have, "A suite is looked up at the profile and on the dataset of some records, and there are none.")
     first = next(iter(have.values()))
     return _found(make(suites.profile(first.provenance["profile"]), first.spec.dataset), have)
 
@@ -262,7 +263,8 @@ def progress(store: Store) -> list[list]:
         for name in suites.SUITES if sizes else ():
             specs = {spec for data in fingerprints for spec in suites.suite(name, sizes, data, everything.values())}
             missing = {spec for spec in specs if key(spec) not in everything}
-            more = "more than " if missing & {suites.timing(sizes, data) for data in fingerprints} else ""
+            first = {spec for data in fingerprints for spec in suites.builds_on(name, sizes, data)}
+            more = "more than " if missing & first else ""
             seconds = sum(here[spec].own_seconds() for spec in specs & here.keys())
             rows.append([*place, name, len(specs & here.keys()), f"{more}{len(missing)}", seconds])
     return rows

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from embsel import report
-from embsel.answers import LEVEL, SAVING, ahead, equal_keep, moonshot, reuses, saved, two_way
+from embsel.answers import LEVEL, SAVING, ahead, equal_keep, moonshot, repaid, reuses, saved, trainings, two_way
 from embsel.errors import InputError
 from embsel.records import ALL, Record, Run
 from embsel.report import Interval
@@ -163,6 +163,55 @@ def test_a_cost_is_shared_until_it_no_longer_costs_time(once, each, alone, times
     if 0 < times < np.inf:
         assert once + times * each <= times * alone
         assert once + (times - 1) * each > (times - 1) * alone
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "alone"),
+    [
+        (0.6, 60.0),  # half-way between the full runs of 40 and of 80 seconds
+        (0.5, 40.0),
+        (0.3, 40.0),  # worse than the shortest
+        (0.95, 100.0),  # better than the longest
+    ],
+)
+def test_a_training_saves_what_a_full_run_as_accurate_takes(accuracy, alone):
+    once, saving = repaid([a_run(accuracy, 50)], FULL)  # of 50 seconds a run trains 40 and chooses 10
+    assert (once.mean, saving.mean) == (pytest.approx(10), pytest.approx(alone - 40))
+
+
+def test_what_is_saved_each_time_has_the_interval_of_its_pairs():
+    once, saving = repaid([a_run(0.6, 50), a_run(0.8, 100, seed=1)], FULL)  # the second: alone 80, it trains 80
+    assert (once.n, saving.n) == (2, 2)
+    assert once.half == pytest.approx(Interval.of([10, 20]).half)
+    assert (saving.mean, saving.half) == (pytest.approx(10), pytest.approx(Interval.of([20, 0]).half))
+
+
+def test_a_longer_full_run_that_is_worse_is_not_taken_for_quicker():
+    dip = {"short": runs(0.7, seconds=40), "middle": runs(0.6, seconds=80), "all": runs(0.8, seconds=100)}
+    assert repaid([a_run(0.65, 50)], dip)[1].mean == pytest.approx(0)  # 0.65 is reached in 40 seconds
+    assert repaid([a_run(0.75, 50)], dip)[1].mean == pytest.approx(90 - 40)
+
+
+def test_what_is_repaid_needs_full_runs_of_the_same_seed():
+    with pytest.raises(InputError, match=r"two full runs of seed 5, found 0\."):
+        repaid([a_run(0.6, 60, seed=5)], FULL)
+
+
+@pytest.mark.parametrize(
+    ("saving", "words"),
+    [
+        (Interval(10, 5, 3), "7 to 20"),  # 100 / 15 and 100 / 5
+        (Interval(10, 0, 3), "10 to 10"),
+        (Interval(10, 20, 3), "4, or never"),
+        (Interval(10, np.inf, 1), "1, or never"),  # one run tells nothing
+        (Interval(-10, 5, 3), "never"),
+        (Interval(-10, 10, 3), "never"),
+        (Interval(0.01, 0.001, 3), "9,091 to 11,112"),
+        (Interval(300, 100, 3), "1 to 1"),  # the first training pays it
+    ],
+)
+def test_a_cost_is_paid_after_a_range_of_trainings(saving, words):
+    assert trainings(Interval(100, 3, 3), saving) == words
 
 
 # --- a table of two causes ---

@@ -6,6 +6,8 @@ What holds for every selector of the registry is in test_selection.py.
 import math
 import warnings
 
+import fpsample
+import kmedoids
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -88,6 +90,14 @@ def test_farthest_first_takes_the_lowest_of_equals(elements, seed, data):
     embeddings = np.random.default_rng(seed).integers(0, 4, (16, elements))  # 16: their mean is exact as well
     k = data.draw(st.integers(1, 16))
     assert farthest_first(embeddings, k).tolist() == farthest_by_definition(embeddings, k)
+
+
+@pytest.mark.parametrize(("rows", "elements", "k"), [(2000, 216, 300), (3000, 3, 200), (500, 1, 20)])
+def test_farthest_first_equals_an_independent_implementation(rows, elements, k):
+    """Farthest-point sampling, as point clouds are thinned out by it; it is told where to begin."""
+    embeddings = np.random.default_rng(7).normal(size=(rows, elements)).astype(np.float32)
+    found = farthest_first(embeddings, k)
+    assert fpsample.fps_sampling(embeddings, k, start_idx=int(found[0])).tolist() == found.tolist()
 
 
 def test_farthest_first_loses_no_digits_far_from_zero():
@@ -184,6 +194,17 @@ def test_a_number_of_clusters_is_one(wrong):
 def test_facility_location_equals_its_definition(rows, elements, k):
     embeddings = np.random.default_rng(6).normal(size=(rows, elements))
     assert facility_location(embeddings, k).tolist() == covering_by_definition(embeddings, k)
+
+
+@pytest.mark.parametrize(("rows", "elements", "k"), [(300, 216, 60), (500, 3, 40), (400, 20, 80)])
+def test_facility_location_equals_an_independent_implementation(rows, elements, k):
+    """The BUILD phase of PAM is the same greedy: each medoid is the row that lowers the sum of distances most.
+
+    Which of two rows that save the same it takes is its own affair, so here are none.
+    """
+    embeddings = np.random.default_rng(8).normal(size=(rows, elements))
+    built = kmedoids.pam_build(cdist(embeddings, embeddings), k)
+    assert facility_location(embeddings, k).tolist() == built.medoids.tolist()
 
 
 @given(st.integers(0, 2**32), st.data())
