@@ -46,7 +46,7 @@ def one_size(
         sentences.append(_scaled(seen, side))
     if grey and (colour or grey < len(images)):
         which = f"All {grey:,}" if grey == len(images) else f"{grey:,} of the {len(images):,}"
-        sentences.append(f"{which} images were grey and became RGB.")
+        sentences.append(f"{which} images {'was' if grey == 1 else 'were'} grey and became RGB.")
         images = [np.stack([image] * 3, axis=-1) if image.ndim == 2 else image for image in images]
     return np.stack(images).reshape(len(images), *images[0].shape[:2], -1), " ".join(sentences)
 

@@ -108,7 +108,7 @@ def _rows(part: object, split: str) -> Iterator[tuple[object, object]]:
         yield from _tensorflow_rows(part, split)
     else:
         rows = isinstance(part, Iterable) and not isinstance(part, (str, bytes, Mapping, np.ndarray))
-        require(rows, f"{split}: expected images with labels (a pair of arrays, a tf.data.Dataset, or rows such as those "
+        require(rows, f"{split}: expected images with labels (a pair of arrays, a tf.data.Dataset, or the rows "
                       f"of a Hugging Face Dataset), found {type(part).__name__}.")
         yield from (_cells(row, split) for row in part)
 
