@@ -323,6 +323,15 @@ def test_unreadable_images_are_named(folder, monkeypatch):
         load(folder)
 
 
+def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"train/cat/000\.png cannot be read: Permission denied\."):
+        load(folder)
+
+
 def test_folder_errors(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: expected a folder of images for each class, found no folder"):

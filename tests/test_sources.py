@@ -221,6 +221,7 @@ def test_class_names_come_with_the_data(split):
     ([0, 1], r"train_labels: expected a label for each of 12 images, found an array of shape \(2,\)\.$"),
     (np.eye(12, 2), r"found an array of shape \(12, 2\)\. Of one-hot labels, take labels\.argmax\(axis=1\)\."),
     (np.arange(12) / 2, "train_labels: expected integers or strings, found float64"),
+    ([None] * 12, "train_labels: expected integers or strings, found object"),
     (np.array([None] * 12), "train_labels: expected integers or strings, found object"),
 ])
 def test_labels_that_are_refused(split, labels, message):
@@ -234,8 +235,10 @@ def test_test_labels_must_be_among_those_of_training(split):
     (x, y), (x_test, _) = split
     with pytest.raises(InputError, match="test_labels: expected the classes of the training split, found also -1, 7"):
         load(((x, y), (x_test, [7, -1, 0, 1])))
-    with pytest.raises(InputError, match="test_labels: expected the classes .* found also eel"):
+    with pytest.raises(InputError, match=r"test_labels: expected the classes .* found also eel"):
         load(((x, ["cat", "dog"] * 6), (x_test, ["dog", "eel", "dog", "dog"])))
+    with pytest.raises(InputError, match=r"train image 1: expected one label, found \[1, \[2, 3\]\]"):
+        load(Rows(x, [0, [1, [2, 3]], *[1] * 10]))
     with pytest.raises(InputError, match=r"train image 3: expected one label, found \[0, 1\]"):
         load(Rows(x, [0, 1, 0, [0, 1], *[1] * 8]))
 
@@ -290,6 +293,7 @@ def test_photographs_in_memory_are_turned_upright(tmp_path):
     (np.zeros((6, 5), np.uint16), r"found uint16\. If they go from 0 to 255, convert them"),
     (np.zeros((6, 5), bool), r"found bool\.$"),
     ("a.png", r"train image 2: expected a PIL image or pixels .* found str\.$"),
+    ([[1, 2], [3]], r"train image 2: expected a PIL image or pixels .* found list\.$"),
     ({"bytes": b""}, r"train image 2: expected a PIL image or pixels .* found dict\.$"),
     (np.zeros((3, 6, 5), np.uint8), r"train image 2: .* \(H, W\), or \(H, W, C\) with C 1, 3 or 4, found \(3, 6, 5\)"),
     (np.zeros((0, 5), np.uint8), r"train image 2: expected pixels of shape .* found \(0, 5\)"),
