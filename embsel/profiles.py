@@ -30,6 +30,7 @@ class Profile:
     splits: tuple[int, ...]
     images: int = 50_000
     keeps: tuple[int, ...] = (500, 10_000, 25_000, 2_500, 1_000)  # the most telling first
+    compared: int = 5  # the first so many of them, where each run has all the steps
     embedding_rate: float = 0.1
 
     @property
@@ -49,6 +50,7 @@ PROFILES = {
         Profile(
             *("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2, 3, 4)),
             splits=(90, 50),
+            compared=3,
         ),
         Profile(
             *("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),

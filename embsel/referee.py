@@ -26,9 +26,12 @@ def rivals(sizes: Profile, dataset: data.Dataset | str) -> list[Spec]:
 
 
 def at_fixed_steps(sizes: Profile, dataset: data.Dataset | str, names: Sequence[str] = KINDS) -> list[Run]:
-    """Return the runs on a subset alone of other sizes, all with the steps of the full run: more passes over less."""
+    """Return the runs on a subset alone of other sizes, all with the steps of the full run: more passes over less.
+
+    Each costs as much as a full run, so that only the first of `names` has all sizes where `sizes.compared` is small.
+    """
     first, *others = names  # that of chance for all sizes first: it tells which random share does as well
-    cells = [(first, keep) for keep in sizes.keeps] + [(name, keep) for keep in sizes.keeps for name in others]
+    cells = [(first, keep) for keep in sizes.keeps] + [(name, keep) for keep in sizes.keeps[: sizes.compared] for name in others]
     return [subset_run(sizes, dataset, name, seed, keep=keep) for name, keep in cells for seed in sizes.few]
 
 
