@@ -31,7 +31,8 @@ def at_fixed_steps(sizes: Profile, dataset: data.Dataset | str, names: Sequence[
     Each costs as much as a full run, so that only the first of `names` has all sizes where `sizes.compared` is small.
     """
     first, *others = names  # that of chance for all sizes first: it tells which random share does as well
-    cells = [(first, keep) for keep in sizes.keeps] + [(name, keep) for keep in sizes.keeps[: sizes.compared] for name in others]
+    cells = [(first, keep) for keep in sizes.keeps]
+    cells += [(name, keep) for keep in sizes.keeps[: sizes.compared] for name in others]
     return [subset_run(sizes, dataset, name, seed, keep=keep) for name, keep in cells for seed in sizes.few]
 
 
