@@ -5,15 +5,19 @@ Everything is checked here, at the door, so that the rest of the package may ass
 
 import hashlib
 import os
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from embsel.errors import InputError, require, share, unknown, whole
 from embsel.files import ARRAYS, read_folder, read_npz, stratified
+from embsel.pixels import FIT
 from embsel.shapes import OUTLINED, SHAPES, drawn_arrays
+from embsel.sources import read_objects
 
 _KERAS = {  # name for `load`: (name to show, class names in the order of the labels)
     "mnist": ("MNIST", "0 1 2 3 4 5 6 7 8 9"),
@@ -39,7 +43,9 @@ class Dataset:
 
     `train_images`, `test_images`: uint8 (N, H, W, C), C 1 or 3, one H, W, C for both. `train_labels`, `test_labels`:
     int64 (N,), positions in `class_names`. `fingerprint`: 12 hexadecimal digits that name the pixels and labels, in
-    their order, whatever file they came from. Raises `InputError` for anything else, and a class without images.
+    their order, whatever file they came from. `note`: sentences on what `load` did to files and images, "" if nothing.
+    `train_files`: the file of each training image, relative to the folder that was loaded, () if unknown. Raises
+    `InputError` for anything else, and a class without images.
     """
 
     name: str
@@ -49,6 +55,8 @@ class Dataset:
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     fingerprint: str = field(init=False)
+    note: str = ""
+    train_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         names, digest = tuple(map(str, self.class_names)), hashlib.sha256()
@@ -74,8 +82,12 @@ class Dataset:
         require(shape == found, f"test_images: expected images of {shape}, as for training, found {found}.")
         empty = [names[label] for label in np.setdiff1d(range(len(names)), self.train_labels)]
         require(not empty, f"train_labels: expected an image of every class, found none of {', '.join(empty)}.")
+        files = tuple(self.train_files)
+        require(len(files) in (0, len(self.train_images)), f"train_files: expected a file for each of the "
+                f"{len(self.train_images):,} training images, or none, found {len(files):,}.")
         fingerprint = digest.hexdigest()[:12]
-        vars(self).update(name=_KNOWN_CONTENTS.get(fingerprint, self.name), class_names=names, fingerprint=fingerprint)
+        name = _KNOWN_CONTENTS.get(fingerprint, self.name)
+        vars(self).update(name=name, class_names=names, fingerprint=fingerprint, train_files=files)
 
     def __repr__(self) -> str:
         return (f"{self.name}: {len(self.train_labels):,} training and {len(self.test_labels):,} test images of "
@@ -83,44 +95,56 @@ class Dataset:
                 f"fingerprint {self.fingerprint}")
 
 
-def load(source: str | os.PathLike, *, test_fraction: float = 1 / 6, image_size: int | None = None) -> Dataset:
-    """Return the `Dataset` that `source` names.
+def load(
+    source: object, *, test_fraction: float = 1 / 6, image_size: int | Literal["fit"] | None = None
+) -> Dataset:
+    """Return the `Dataset` that `source` names or holds.
 
     `source`: "shapes", or "shapes-20" (twenty classes, 20,000 training and 4,000 test images; see `shapes`); "cifar10",
     "cifar100", "mnist" or "fashion_mnist" (Keras downloads it at first use); an `.npz` file of `train_images`,
     `train_labels`, `test_images`, `test_labels` (or Keras' `x_train` to `y_test`) and, if you like, `class_names`; or a
-    folder of images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`, of which `test_fraction` of each class
-    becomes the test split, always the same. A name wins over a path: write `./mnist`.
+    folder of images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`. A name wins over a path: write `./mnist`.
 
-    Folder images become RGB (without transparency, the first frame of an animation) and must share one size, unless
-    `image_size` is given: then images of any source become that square, in pixels. Decoded folders are kept in the
-    folder that the environment variable EMBSEL_CACHE names, else in `~/.cache/embsel`, which may be deleted at any
-    time. Raises `InputError` for what cannot be used.
+    In memory: `(images, labels)`; a `tf.data.Dataset`, batched or not, or a Hugging Face `Dataset` or other rows, of
+    (image, label) or of dicts with "image" (or "img") and "label" (or "fine_label"); two of these, for training and
+    testing, as a pair or under "train" and "test"; a mapping with the names of arrays above; or a `Dataset`, which is
+    returned as it is. Images there are uint8 arrays (H, W) or (H, W, C), C 1, 3 or 4, or PIL images; labels are
+    integers or strings, numbered in their sorted order unless class names come with them. A `tf.data.Dataset` that is
+    shuffled has another order, and so another fingerprint, each time.
+
+    Without a test split, `test_fraction` of each class becomes one, always the same. Images lose their transparency,
+    and all but the first frame of an animation; those of a folder become RGB, others only if one of them has colours.
+    They must share one size, unless `image_size` is given: with a number of pixels, images of any source are scaled and
+    padded with black to that square; with "fit", to 32x32, but stay as they are if all have one square size from 24 to
+    64 pixels. What was done is said in the dataset's `note`. Decoded folders are kept in the folder that the environment
+    variable EMBSEL_CACHE names, else in `~/.cache/embsel`, which may be deleted at any time. Raises `InputError` for
+    what cannot be used.
     """
-    require(isinstance(source, (str, os.PathLike)) and source != "",
-            f"source: expected a dataset's name, or the path of a folder or an .npz file, found {source!r}.")
+    if isinstance(source, Dataset):
+        return source
+    good = source != "" if isinstance(source, str) else isinstance(source, (os.PathLike, Iterable))
+    if not good:
+        raise InputError("source: expected a dataset's name, the path of a folder or an .npz file, or images and labels "
+                         f"in memory, found {source!r}.")
     share("test_fraction", test_fraction)
-    size = None if image_size is None else whole("image_size", image_size, 1)
+    size = image_size
+    if isinstance(size, str):
+        require(size == FIT, f"image_size: expected {FIT!r} or a whole number of pixels, found {size!r}.")
+    elif size is not None:
+        size = whole("image_size", size, 1)
+    if not isinstance(source, (str, os.PathLike)):
+        return Dataset("data in memory", **read_objects(source, test_fraction, size))
     if source in _DRAWN:
-        return shapes(size=size or 32, **_DRAWN[source])
+        return shapes(size=32 if size in (None, FIT) else size, **_DRAWN[source])
     path = Path(os.path.expanduser(source))
     if source in _KERAS:
-        name, arrays = _KERAS[source][0], _download(source)
-    elif os.path.isdir(path):
-        name, arrays = path.resolve().name, read_folder(path.resolve(), test_fraction, size)
-    elif os.path.exists(path):
-        name, arrays = path.stem, read_npz(path)
-    else:
-        raise InputError(f"{unknown('dataset', str(source), [*_DRAWN, *_KERAS])} "
-                         f"No folder or .npz file was found at {str(path.absolute())!r} either.")
-    for key in ARRAYS:  # as Keras gives them: grey images without a channel axis, labels in a column
-        array = arrays[key]
-        if array.ndim == 3 or array.shape[1:] == (1,):
-            arrays[key] = array[..., None] if "images" in key else array[:, 0]
-    dataset = Dataset(name, **arrays)
-    if size and dataset.train_images.shape[1:3] != (size, size):
-        dataset = replace(dataset, **{key: _resized(arrays[key], size) for key in ("train_images", "test_images")})
-    return dataset
+        return Dataset(_KERAS[source][0], **read_objects(_download(source), test_fraction, size))
+    if os.path.isdir(path):
+        return Dataset(path.resolve().name, **read_folder(path.resolve(), test_fraction, size))
+    if os.path.exists(path):
+        return Dataset(path.stem, **read_objects(read_npz(path), test_fraction, size))
+    raise InputError(f"{unknown('dataset', str(source), [*_DRAWN, *_KERAS])} "
+                     f"No folder or .npz file was found at {str(path.absolute())!r} either.")
 
 
 def shapes(
@@ -152,12 +176,6 @@ def _download(source: str) -> dict:
     return dict(zip(ARRAYS, (*train, *test), strict=True)) | {"class_names": names}
 
 
-def _resized(images: np.ndarray, size: int) -> np.ndarray:
-    grey = images.shape[-1] == 1
-    small = [Image.fromarray(image[..., 0] if grey else image).resize((size, size)) for image in images]
-    return np.stack(small).reshape(len(images), size, size, -1)
-
-
 def training_rows(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> np.ndarray:
     """Return the mask, bool (N,), of the training images, and so of their embeddings, that `hold_out` trains on."""
     share("fraction", fraction)
@@ -174,4 +192,4 @@ def hold_out(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> Datas
     """
     stays, images, labels = training_rows(dataset, fraction, seed=seed), dataset.train_images, dataset.train_labels
     return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays], labels[~stays],
-                   dataset.class_names)
+                   dataset.class_names, dataset.note, tuple(compress(dataset.train_files, stays)))

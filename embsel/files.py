@@ -1,86 +1,143 @@
 """Readers of an `.npz` file and of a folder of images, as plain arrays; `embsel.data.load` calls and checks them."""
 
-import contextlib
 import hashlib
 import os
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from embsel.errors import InputError, require
+from embsel.pixels import one_size
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no other decoder is tried
 _SUFFIXES = [".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
 
 
-def read_npz(path: Path) -> dict:
-    """Return the arrays of an `.npz` file, and its class names or else numbers; pickles inside are never loaded."""
+def read_npz(path: Path, *extra: str) -> dict:
+    """Return the arrays of an `.npz` file, and those named in `extra`; pickles inside are never loaded."""
     require(zipfile.is_zipfile(path), f"{path}: expected a folder of images or an .npz file, found something else.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            wanted = {key: _KERAS_NAMES.get(key, key) for key in file.files}
-            arrays = {name: file[key] for key, name in wanted.items() if name in (*ARRAYS, "class_names")}
+            return named_arrays(file, str(path)) | {key: file[key] for key in extra}
+    except InputError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise InputError(f"{path} cannot be read: {error}.") from None
-    missing, found = ", ".join(key for key in ARRAYS if key not in arrays), ", ".join(wanted) or "none"
-    require(not missing, f"{path}: expected the arrays {', '.join(ARRAYS)}; missing {missing}; found {found}.")
-    numbers = range(np.unique(arrays["train_labels"]).size)  # every class has an image
-    return arrays | {"class_names": np.ravel(arrays.get("class_names", numbers)).astype(str)}
 
 
-def read_folder(root: Path, test_fraction: float, size: int | None) -> dict:
-    """Return the arrays of a folder of images, decoded or, if every file is as it was, from the cache."""
-    train, test = _scan(root, test_fraction)
+def named_arrays(found: Mapping, where: str) -> dict:
+    """Return the arrays in `found`, under their names or under Keras', and `class_names` if there.
+
+    The two of the test split may be missing. `where` says in messages where they were looked for.
+    """
+    keys = {_KERAS_NAMES.get(key, key): key for key in found}
+    wanted = ARRAYS if {*ARRAYS[2:]} & {*keys} else ARRAYS[:2]
+    missing = ", ".join(key for key in wanted if key not in keys)
+    require(not missing, f"{where}: expected the arrays {', '.join(ARRAYS)} (the two for testing may be left out); "
+                         f"missing {missing}; found {', '.join(map(str, found)) or 'none'}.")
+    return {key: found[keys[key]] for key in (*wanted, "class_names") if key in keys}
+
+
+def read_folder(root: Path, test_fraction: float, size: int | str | None) -> dict:
+    """Return the arrays of a folder of images, decoded or, if every file is as it was, from the cache; the names of
+    the training files; and a note on what was done."""
+    train, test, note = _scan(root, test_fraction)
     files, names = train + test, list(dict.fromkeys(path.parent.name for path in train))
     extra = ", ".join(sorted({path.parent.name for path in test} - set(names)))
     require(not extra, f"{root / 'test'}: expected the classes of the train folder, found also {extra}.")
     cache = Path(os.path.expanduser(os.environ.get("EMBSEL_CACHE") or "~/.cache/embsel"))
-    entry = cache / f"{_digest(files, root, f'2 {PIL.__version__} {size} {len(train)}')}.npz"
-    with contextlib.suppress(InputError):  # it is not there, or damaged: then it is made again
-        return read_npz(entry)
-    images, labels = _decode_all(files, size), np.array([names.index(path.parent.name) for path in files])
-    arrays = {"train_images": images[:len(train)], "train_labels": labels[:len(train)],
-              "test_images": images[len(train):], "test_labels": labels[len(train):], "class_names": names}
+    entry = cache / f"{_digest(files, root, f'3 {PIL.__version__} {size} {len(train)}')}.npz"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as folder:  # then moved: another process sees all of it or nothing
+        arrays = read_npz(entry, "note")
+    except InputError:  # it is not there, or damaged: then it is made again
+        arrays = _decoded(files, len(train), names, size)
+        _keep(arrays, entry)
+    # What the name of the entry does not stand for is not kept in it: files that were passed over, and the split.
+    return arrays | {"note": " ".join(filter(None, [str(arrays["note"]), *note])),
+                     "train_files": tuple(path.relative_to(root).as_posix() for path in train)}
+
+
+def _decoded(files: list[Path], train: int, names: list[str], size: int | str | None) -> dict:
+    """Return the arrays of the images in `files`, of which the first `train` are for training, and a note."""
+    bar = tqdm(files, "Decoding", unit=" images", disable=len(files) < 2000)
+    images, note = one_size(((str(path), path) for path in bar), size, colour=True)
+    labels = np.array([names.index(path.parent.name) for path in files])
+    return {"train_images": images[:train], "train_labels": labels[:train], "test_images": images[train:],
+            "test_labels": labels[train:], "class_names": names, "note": note}
+
+
+def _keep(arrays: dict, entry: Path) -> None:
+    """Write the cache file `entry`; warn if it cannot be written."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent) as folder:  # another process sees all or nothing
             np.savez(f"{folder}/new.npz", **arrays)
             os.replace(f"{folder}/new.npz", entry)
     except OSError as error:
-        warnings.warn(f"The decoded images could not be kept in {cache} ({error}); they are decoded again "
-                      "next time. Set EMBSEL_CACHE to a folder that can be written.", stacklevel=3)
-    return arrays
+        warnings.warn(f"The decoded images could not be kept in {entry.parent} ({error}); they are decoded again "
+                      "next time. Set EMBSEL_CACHE to a folder that can be written.", stacklevel=4)
 
 
-def _scan(root: Path, test_fraction: float) -> tuple[list[Path], list[Path]]:
-    """Return the files of the training and of the test images, each by class and file name."""
+def _scan(root: Path, test_fraction: float) -> tuple[list[Path], list[Path], list[str]]:
+    """Return the files of the training and of the test images, each by class and file name, and sentences on them."""
     halves = [root / name for name in ("train", "test") if (root / name).is_dir()]
     if halves:
-        require(len(halves) == 2, f"{root}: expected both 'train' and 'test' folders, found only {halves[0].name!r}.")
-        return _images(halves[0]), _images(halves[1])
-    images = _images(root)
-    held = stratified(np.array([path.parent.name for path in images]), test_fraction, seed=0)
-    require(held.any(), f"{root}: expected a class of two images or more, to split, found none.")
-    return [images[i] for i in np.flatnonzero(~held)], [images[i] for i in np.flatnonzero(held)]
+        require(len(halves) == 2, f"{root}: expected both 'train' and 'test' folders, found only {halves[0].name!r}. "
+                                  f"To have a test split taken from it, pass {str(halves[0])!r}.")
+        (train, over), (test, over_test) = map(_images, halves)
+        over = [path for path in _visible(root) if path not in halves] + over + over_test
+        return train, test, _passed_over(over, root)
+    images, over = _images(root)
+    held, note = split_off(np.array([path.parent.name for path in images]), test_fraction, str(root))
+    train, test = ([images[i] for i in np.flatnonzero(part)] for part in (~held, held))
+    return train, test, [*_passed_over(over, root), note]
 
 
-def _images(folder: Path) -> list[Path]:
-    """Return the images in the class folders of `folder`; what is hidden, and files of other kinds, are passed over."""
-    images, classes = [], sorted(path for path in folder.glob("[!.]*") if path.is_dir())
-    require(classes, f"{folder}: expected a folder of images for each class, found no folder.")
+def _images(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return the images in the class folders of `folder`, and what else there is, other than hidden files."""
+    inside, images = _visible(folder), []
+    classes, over = [path for path in inside if path.is_dir()], [path for path in inside if not path.is_dir()]
+    loose = sum(map(_is_image, over))
+    require(classes, f"{folder}: expected a folder of images for each class, found no folder" + (
+        f", but {loose:,} images. Move each into a folder named after its class." if loose else "."))
     for path in classes:
-        files = sorted(file for file in path.glob("[!.]*") if file.suffix.lower() in _SUFFIXES)
-        require(files, f"{path}: expected images ({' '.join(_SUFFIXES)}) directly in it, found none.")
-        images += files
-    return images
+        inside = _visible(path)
+        images += (files := [file for file in inside if _is_image(file)])
+        over += (others := [file for file in inside if not _is_image(file)])
+        advice = "Add images to this folder, or remove it."
+        if any(file.is_dir() for file in others):
+            advice = f"If these are the classes, pass {str(path)!r} instead, or move them one level up."
+        require(files, f"{path}: expected images ({' '.join(_SUFFIXES)}) directly in it, found "
+                       f"{_listed(others, path)}. {advice}")
+    return images, over
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*"))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and not path.is_dir()
+
+
+def _listed(paths: list[Path], root: Path) -> str:
+    """Return the first names, relative to `root`, and the number of the others."""
+    names = [path.relative_to(root).as_posix() for path in paths[:3]]
+    return ", ".join(names) + (f" and {len(paths) - 3:,} more" if len(paths) > 3 else "") or "none"
+
+
+def _passed_over(paths: list[Path], root: Path) -> list[str]:
+    """Return a sentence on what is no image of a class, if there is any."""
+    which = "1 file or folder that is no image of a class was" if len(paths) == 1 else (
+        f"{len(paths):,} files or folders that are no images of a class were")
+    return [f"{which} passed over: {_listed(paths, root)}."] if paths else []
 
 
 def _digest(files: list[Path], root: Path, settings: str) -> str:
@@ -97,27 +154,12 @@ def _digest(files: list[Path], root: Path, settings: str) -> str:
     return digest.hexdigest()[:32]
 
 
-def _decode_all(files: list[Path], size: int | None) -> np.ndarray:
-    """Return the images as uint8 (N, H, W, 3)."""
-    images = []
-    for path in tqdm(files, "Decoding", unit=" images", disable=len(files) < 2000):
-        images.append(_decode(path, size))
-        first, found = images[0].shape[:2], images[-1].shape[:2]
-        require(found == first, f"{path}: expected {first} pixels (height, width), as in the first image, found "
-                                f"{found}; pass image_size to bring all images to one size.")
-    return np.stack(images)
-
-
-def _decode(path: Path, size: int | None) -> np.ndarray:
-    """Return one image file as uint8 (H, W, 3)."""
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            require(not image.mode.startswith(("I", "F")), f"8 bits a channel expected, mode {image.mode} found")
-            image = ImageOps.exif_transpose(image)  # photographs lie on their side without it
-            image = image.convert("RGBA" if image.mode == "P" else "RGB").convert("RGB")
-            return np.asarray(image.resize((size, size)) if size else image)
-    except Exception as error:  # a broken file can fail anywhere in a decoder
-        raise InputError(f"{path} cannot be read as an image: {error}.") from None
+def split_off(labels: np.ndarray, fraction: float, where: str) -> tuple[np.ndarray, str]:
+    """Return the mask of the test split to take from images of `labels`, always the same one, and a sentence on it."""
+    held = stratified(labels, fraction, seed=0)
+    require(held.any(), f"{where}: expected a class of two images or more, to split, found none.")
+    return held, (f"There was no test split: {held.sum():,} of the {len(held):,} images, about {fraction:.0%} of each "
+                  "class, became one.")
 
 
 def stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
