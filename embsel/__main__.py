@@ -122,7 +122,7 @@ def _run_chapter(parameters: dict, done: Path) -> str:
     except papermill.PapermillExecutionError as error:
         begins = error.source.strip().split("\n")[0]
         why = f"Cell [{error.exec_count}] of the notebook, which begins with {begins!r}, failed"
-        return f"{why}: {error.ename}: {error.evalue} The notebook as far as it ran: {done}"
+        return f"{why}: {error.ename}: {error.evalue.rstrip('.')}. The notebook as far as it ran: {done}"
     except Exception as error:  # the kernel died or never came: each has its own exception
         return f"The notebook could not be run ({type(error).__name__}: {error}). As far as it ran: {done}"
     return ""

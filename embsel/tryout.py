@@ -121,9 +121,9 @@ def recorded(trial: Trial) -> Arms:
     """Return the runs that are in the trial's folder, by arm; `InputError` if an arm has none."""
     have = trial.store.records()
     arms = {name: [have[key(run)] for run in runs if key(run) in have] for name, runs in specs(trial).items()}
-    missing = ", ".join(NAMES[name] for name, runs in arms.items() if not runs)
+    missing = ", ".join(repr(NAMES[name]) for name, runs in arms.items() if not runs)
     if missing:
-        raise InputError(f"{trial.folder}: expected runs of every arm, found none on: {missing}. Either they are still "
+        raise InputError(f"{trial.folder}: expected runs of every arm, found none on {missing}. Either they are still "
                          "to be made, or their loss became infinite, which another profile's learning rate may cure.")
     return arms
 
