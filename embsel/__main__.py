@@ -1,6 +1,7 @@
 """The command line: `python -m embsel record …`, `python -m embsel status` and `python -m embsel try …`."""
 
 import argparse
+import itertools
 import math
 import os
 import sys
@@ -11,6 +12,7 @@ from embsel import data, records, report, selection, suites
 from embsel.errors import InputError, unknown
 
 CHAPTER = records.ROOT / "notebooks" / "09_your_dataset.ipynb"
+REST = "## Embeddings that you already have"  # where the chapter goes on to what is not about the reader's data
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -91,7 +93,6 @@ def _try(options) -> int:
     choices = {name: getattr(options, name) for name in ("keep", "selector", "seeds", "embeddings", "out")}
     try:
         dataset = data.load(options.data, image_size="fit")
-        print(*filter(None, (dataset, dataset.note)), sep="\n")
         from embsel import tryout  # imports Keras: only where something is trained
 
         trial = tryout.plan(dataset, profile=profile, **choices)
@@ -110,15 +111,19 @@ def _try(options) -> int:
 
 
 def _run_chapter(parameters: dict, done: Path) -> str:
-    """Run chapter 9 into the notebook `done`, its progress on stderr; return what went wrong, in a sentence, or ""."""
+    """Run chapter 9 up to its report into the notebook `done`; return what went wrong, in a sentence, or ""."""
     try:
+        import nbformat
         import papermill
     except ModuleNotFoundError:
         raise InputError("`try` runs a notebook through papermill: pip install 'embsel[book]'.") from None
     if not CHAPTER.exists():
         raise InputError(f"`try` runs a chapter of the book, and {CHAPTER} is not there: use a copy of the repository.")
+    chapter = nbformat.read(CHAPTER, as_version=4)
+    chapter.cells = list(itertools.takewhile(lambda cell: not cell.source.startswith(REST), chapter.cells))
     try:
-        papermill.execute_notebook(CHAPTER, done, parameters, stdout_file=sys.stdout)
+        nbformat.write(chapter, done)
+        papermill.execute_notebook(done, done, parameters, stdout_file=sys.stdout)
     except papermill.PapermillExecutionError as error:
         begins = error.source.strip().split("\n")[0]
         why = f"Cell [{error.exec_count}] of the notebook, which begins with {begins!r}, failed"

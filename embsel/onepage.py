@@ -25,13 +25,20 @@ h2 { border-top: 1px solid #ddd; font-size: 1.15rem; margin-top: 1.5rem; padding
 strong { border-left: 0.3rem solid #0072b2; display: block; font-size: 1.1rem; padding-left: 0.8rem; }
 img { height: auto; max-width: 100%; }
 div, pre { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; overflow-wrap: normal; }
+table { border-collapse: collapse; font-size: 0.9em; overflow-wrap: normal; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; }
+@page { margin: 1.2cm; }
 @media print {
-  body { font-size: 8.5pt; max-width: none; padding: 0; }
-  h2 { break-after: avoid; margin-top: 0.6rem; padding-top: 0.4rem; }
-  img { max-height: 5cm; width: auto; }
+  body { font-size: 7.5pt; line-height: 1.25; max-width: none; padding: 0; }
+  h1 { font-size: 14pt; margin: 0; }
+  h2 { break-after: avoid; font-size: 9.5pt; margin: 0.5rem 0 0; padding-top: 0.3rem; }
+  p, pre { margin: 0.3rem 0; }
+  th, td { padding-bottom: 0; padding-top: 0; }
+  strong { font-size: 9pt; }
+  img { max-height: 3.2cm; max-width: 49%; width: auto; }
+  p:has(img) { display: inline; }
   img, tr { break-inside: avoid; }
 }
 </style>
