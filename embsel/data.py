@@ -116,7 +116,7 @@ def load(
     and all but the first frame of an animation; those of a folder become RGB, others only if one of them has colours.
     They must share one size, unless `image_size` is given: with a number of pixels, images of any source are scaled and
     padded with black to that square; with "fit", to 32x32, but stay as they are if all have one square size from 24 to
-    64 pixels. What was done is said in the dataset's `note`. Decoded folders are kept in the folder that the environment
+    64 pixels. What was done is said in the `note`. Decoded folders are kept in the folder that the environment
     variable EMBSEL_CACHE names, else in `~/.cache/embsel`, which may be deleted at any time. Raises `InputError` for
     what cannot be used.
     """
@@ -124,8 +124,8 @@ def load(
         return source
     good = source != "" if isinstance(source, str) else isinstance(source, (os.PathLike, Iterable))
     if not good:
-        raise InputError("source: expected a dataset's name, the path of a folder or an .npz file, or images and labels "
-                         f"in memory, found {source!r}.")
+        raise InputError("source: expected a dataset's name, the path of a folder or an .npz file, or images with "
+                         f"labels in memory, found {source!r}.")
     share("test_fraction", test_fraction)
     size = image_size
     if isinstance(size, str):

@@ -46,7 +46,7 @@ def one_size(
         sentences.append(_scaled(seen, side))
     if grey and (colour or grey < len(images)):
         which = f"All {grey:,}" if grey == len(images) else f"{grey:,} of the {len(images):,}"
-        sentences.append(f"{which} images were grey and became RGB.")
+        sentences.append(f"{which} images {'was' if grey == 1 else 'were'} grey and became RGB.")
         images = [np.stack([image] * 3, axis=-1) if image.ndim == 2 else image for image in images]
     return np.stack(images).reshape(len(images), *images[0].shape[:2], -1), " ".join(sentences)
 
@@ -54,7 +54,7 @@ def one_size(
 def stays(shape: tuple[int, ...], size: int | str | None) -> bool:
     """Return whether images of `shape` (H, W, ...), if all are of that, are left at their size by `one_size`."""
     height, width = shape[:2]
-    return size is None or height == width and (_SMALLEST <= width <= _LARGEST if size == FIT else width == size)
+    return size is None or (height == width and (_SMALLEST <= width <= _LARGEST if size == FIT else width == size))
 
 
 def decode(name: str, picture: Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -74,11 +74,14 @@ def decode(name: str, picture: Path | Image.Image | np.ndarray) -> np.ndarray:
         except Exception as error:  # a broken file can fail anywhere in a decoder
             reason = str(error).rstrip(".") or type(error).__name__
             raise InputError(f"{name} cannot be read as an image: {reason}. Mend it or remove it.") from None
-    image = np.asarray(picture)
+    try:
+        image = np.asarray(picture)
+    except ValueError:  # lists of unequal length
+        image = np.asarray(None)
     found = image.dtype if image.dtype.kind in "biuf" else type(picture).__name__
     require(image.dtype == np.uint8, f"{name}: expected a PIL image or pixels of uint8, 0 to 255, found {found}."
                                      f"{_CONVERT.get(image.dtype.kind, '')}")
-    good = image.size > 0 and (image.ndim == 2 or image.ndim == 3 and image.shape[-1] in (1, 3, 4))
+    good = image.size > 0 and (image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (1, 3, 4)))
     require(good, f"{name}: expected pixels of shape (H, W), or (H, W, C) with C 1, 3 or 4, found {image.shape}.")
     return image if image.ndim == 2 else image[..., 0] if image.shape[-1] == 1 else image[..., :3]
 

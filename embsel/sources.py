@@ -69,7 +69,7 @@ def _is_two(value: object) -> bool:
 
 def _are_labels(value: object) -> bool:
     if isinstance(value, (tuple, list)):
-        return all(map(np.isscalar, value))
+        return all(item is None or np.isscalar(item) for item in value)
     return getattr(value, "ndim", 0) in (1, 2)  # two: a column, or one-hot, which `_column` tells from each other
 
 
@@ -85,7 +85,7 @@ def _are_ready(splits: dict[str, object], size: int | str | None) -> bool:
     if not all(isinstance(array, np.ndarray) and array.dtype == np.uint8 and array.size for array in images):
         return False
     shape, *others = {array.shape[1:] for array in images}
-    return not others and (len(shape) == 2 or len(shape) == 3 and shape[-1] in (1, 3)) and stays(shape, size)
+    return not others and (len(shape) == 2 or (len(shape) == 3 and shape[-1] in (1, 3))) and stays(shape, size)
 
 
 def _pictures(splits: dict[str, object], labels: dict[str, list]) -> Iterator[tuple[str, object]]:
@@ -93,7 +93,8 @@ def _pictures(splits: dict[str, object], labels: dict[str, list]) -> Iterator[tu
     for split, part in splits.items():
         for image, label in tqdm(_rows(part, split), f"Reading {split}", unit=" images", delay=2):
             name = f"{split} image {len(labels[split])}"
-            require(np.ndim(label) == 0, f"{name}: expected one label, found {label!r}.")
+            single = not isinstance(label, (list, tuple)) and np.ndim(label) == 0
+            require(single, f"{name}: expected one label, found {label!r}.")
             labels[split].append(label)
             yield name, image
         require(labels[split], f"{split}: expected at least one image, found none.")
@@ -108,7 +109,7 @@ def _rows(part: object, split: str) -> Iterator[tuple[object, object]]:
         yield from _tensorflow_rows(part, split)
     else:
         rows = isinstance(part, Iterable) and not isinstance(part, (str, bytes, Mapping, np.ndarray))
-        require(rows, f"{split}: expected images with labels (a pair of arrays, a tf.data.Dataset, or rows such as those "
+        require(rows, f"{split}: expected images with labels (a pair of arrays, a tf.data.Dataset, or the rows "
                       f"of a Hugging Face Dataset), found {type(part).__name__}.")
         yield from (_cells(row, split) for row in part)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from embsel import data, files
+from embsel import data, files, pixels
 from embsel.data import Dataset, hold_out, load, shapes, training_rows
 from embsel.errors import InputError
 
@@ -97,6 +97,7 @@ def test_fingerprint_depends_on_contents_only():
     ({"train_labels": np.zeros(6, int)}, "train_labels: expected an image of every class, found none of dog"),
     ({"class_names": ()}, "class_names: expected distinct names"),
     ({"class_names": ("cat", "cat")}, "class_names: expected distinct names"),
+    ({"train_files": ["a.png"]}, "train_files: expected a file for each of the 6 training images, or none, found 1"),
 ])
 def test_dataset_refuses(changes, message):
     with pytest.raises(InputError, match=message):
@@ -120,6 +121,7 @@ def test_unknown_name_says_what_was_looked_for(tmp_path):
     ({"source": "shapes", "test_fraction": float("nan")}, "test_fraction: expected .* found nan"),
     ({"source": "shapes", "image_size": 0}, "image_size: expected a whole number of at least 1, found 0"),
     ({"source": "shapes", "image_size": 8.0}, "image_size: expected a whole number"),
+    ({"source": "shapes", "image_size": "fitt"}, "image_size: expected .fit. or a whole number of pixels, found .fit"),
 ])
 def test_load_refuses(arguments, message):
     with pytest.raises(InputError, match=message):
@@ -128,6 +130,7 @@ def test_load_refuses(arguments, message):
 
 def test_load_shapes_passes_the_size():
     assert load("shapes", image_size=8).train_images.shape == (4000, 8, 8, 3)
+    assert load("shapes", image_size="fit").fingerprint == load("shapes").fingerprint
 
 
 def test_load_shapes_20_has_twenty_classes_and_more_images():
@@ -188,16 +191,20 @@ def test_npz_with_both_kinds_of_keys(tmp_path):
     assert own.fingerprint == other.fingerprint == dataset().fingerprint
 
 
-def test_npz_of_grey_images_is_resized(tmp_path):
+def test_npz_of_grey_images_is_scaled_and_padded(tmp_path):
     np.savez(tmp_path / "grey.npz", **arrays(shape=(5, 4)))
     assert load(tmp_path / "grey.npz").train_images.shape == (6, 5, 4, 1)
-    assert load(tmp_path / "grey.npz", image_size=7).train_images.shape == (6, 7, 7, 1)
+    padded = load(tmp_path / "grey.npz", image_size=7)
+    assert (padded.train_images.shape, padded.test_images.shape) == ((6, 7, 7, 1), (4, 7, 7, 1))
+    assert (padded.train_images[:, :, -1] == 0).all()  # six of seven columns hold the image
+    assert (padded.train_images[:, :, :-1].max(axis=(1, 2)) > 0).all()
+    assert padded.note == "The images have 4x5 pixels (width x height); each was scaled and padded to 7x7."
 
 
 def test_npz_errors(tmp_path):
     content = arrays()
     np.savez(tmp_path / "missing.npz", train_images=content["train_images"], extra=[1])
-    with pytest.raises(InputError, match="missing train_labels, test_images, test_labels; found train_images, ex"):
+    with pytest.raises(InputError, match="missing train_labels; found train_images, ex"):
         load(tmp_path / "missing.npz")
     np.savez(tmp_path / "pickled.npz", **content | {"train_labels": np.array([{}] * 6, object)})
     message = r"pickled\.npz cannot be read: Object arrays cannot be loaded when allow_pickle=False"
@@ -272,6 +279,8 @@ def test_formats_and_strays(folder):
     loaded = load(folder)
     cats = loaded.train_images[loaded.train_labels == 0]
     assert loaded.class_names == ("cat", "dog")
+    assert loaded.note == ("1 of the 19 images was grey and became RGB. 1 file or folder that is no image of a class "
+                           "was passed over: train/cat/notes.txt.")
     assert len(cats) == 3 + 6 + 3
     colours = [(200, 30, 40)] * 6 + [(77, 77, 77), (200, 30, 40), (1, 2, 3)]
     for image, colour in zip(cats[3:], colours, strict=True):
@@ -311,6 +320,15 @@ def test_unreadable_images_are_named(folder, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # for 20 pixels: Pillow raises above twice the limit
     message = r"000\.png cannot be read as an image: Image size \(20 pixels\) .*decompression bomb"
     with pytest.raises(InputError, match=message):
+        load(folder)
+
+
+def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"train/cat/000\.png cannot be read: Permission denied\."):
         load(folder)
 
 
@@ -356,6 +374,157 @@ def test_links_must_stay_inside(folder, tmp_path):
         load(folder)
 
 
+# Folders that nobody prepared
+
+
+@pytest.fixture
+def mess(tmp_path):
+    """A folder `mess` of `<class>/*`: 12 cats, 5 dogs, 1 newt; other sizes, kinds and formats; and what is no image."""
+    root, rng = tmp_path / "mess", np.random.default_rng(2)
+    for name, count in (("cat", 12), ("dog", 5), ("newt", 1)):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            mode = ("RGB", "L", "RGBA", "RGB", "LA")[i % 5]
+            suffix = ".png" if len(mode) % 2 == 0 else (".png", ".jpg", ".webp", ".JPEG")[i % 4]
+            shape = (31 + 40 * i, 20 + 30 * (i % 3))
+            image = Image.fromarray(rng.integers(0, 256, (*shape, 4), np.uint8)).convert(mode)
+            image.save(root / name / f"{name} {i:02}{suffix}")
+    (root / "dog" / "notes.txt").write_text("stray")
+    (root / "dog" / "old").mkdir()
+    (root / "labels.csv").write_text("stray")
+    (root / "loose.png").write_bytes(b"stray")
+    (root / "cat" / ".DS_Store").write_bytes(b"stray")
+    return root
+
+
+def test_a_folder_that_nobody_prepared(mess):
+    loaded = load(mess, image_size="fit")
+    assert loaded.train_images.shape == (10 + 4 + 1, 32, 32, 3)
+    assert np.bincount(loaded.train_labels).tolist() == [10, 4, 1]  # the only newt is one to train on
+    assert np.bincount(loaded.test_labels).tolist() == [2, 1]
+    assert loaded.note == (
+        "The images have 12 sizes, from 20x31 to 80x471 pixels (width x height); each was scaled and padded to 32x32. "
+        "6 of the 18 images were grey and became RGB. "
+        "4 files or folders that are no images of a class were passed over: labels.csv, loose.png, dog/notes.txt and 1 "
+        "more. There was no test split: 3 of the 18 images, about 17% of each class, became one.")
+    assert load(mess, image_size="fit").fingerprint == loaded.fingerprint
+    with pytest.raises(InputError, match=r"cat \d\d\.\w+: expected \(\d+, \d+\) pixels .* found .*; pass image_size"):
+        load(mess)
+
+
+def test_each_training_file_is_named_in_its_row(mess):
+    loaded = load(mess, image_size=16)
+    assert len(loaded.train_files) == len(set(loaded.train_files)) == 15
+    for file, image, label in zip(loaded.train_files, loaded.train_images, loaded.train_labels, strict=True):
+        assert file.startswith(f"{loaded.class_names[label]}/")
+        picture = ImageOps.pad(Image.open(mess / file).convert("RGB"), (16, 16))
+        np.testing.assert_array_equal(image, np.asarray(picture))
+    held = hold_out(loaded)
+    kept = np.flatnonzero(training_rows(loaded))
+    assert held.train_files == tuple(loaded.train_files[row] for row in kept)
+    assert held.note == loaded.note
+
+
+def test_files_with_unusual_names_survive(tmp_path):
+    names = ["a b.png", "comma, semi;colon.png", "ünïcødé 猫.png", "quote\"'.png", "line\nbreak.png", "100%.png",
+             "[brackets]*?.png", "-dash.png", "UPPER.PNG", "two.dots.png"]
+    folder = tmp_path / "my pets, all of them" / "Kätzchen & co"
+    folder.mkdir(parents=True)
+    made = []
+    for i, name in enumerate(names):
+        try:
+            Image.new("RGB", (4, 4), (i, i, i)).save(folder / name)
+        except OSError:  # not allowed on this system
+            continue
+        made.append(name)
+    assert len(made) >= 6
+    for _ in range(2):  # decoded, then from the cache
+        loaded = load(folder.parent)
+        assert loaded.class_names == ("Kätzchen & co",)
+        assert len(loaded.train_files) == len(made) - len(loaded.test_labels)
+        for file, image in zip(loaded.train_files, loaded.train_images, strict=True):
+            kind, name = file.split("/")
+            assert (kind, image[0, 0, 0]) == ("Kätzchen & co", names.index(name))
+
+
+def test_files_are_named_below_the_folder_that_was_loaded(folder):
+    assert load(folder).train_files == ("train/cat/000.png", "train/cat/002.png", "train/cat/004.png",
+                                        "train/dog/001.png", "train/dog/003.png", "train/dog/005.png")
+    (folder / "val").mkdir()
+    (folder / "README.md").write_text("stray")
+    (folder / "test" / "index.html").write_text("stray")
+    assert load(folder).note == (
+        "3 files or folders that are no images of a class were passed over: README.md, val, test/index.html.")
+
+
+def test_a_broken_image_is_named_with_what_to_do(mess):
+    broken = mess / "dog" / "dog 03.JPEG"
+    whole = broken.with_name("dog 00.png").read_bytes()
+    for content in (b"", b"not an image", whole[: len(whole) // 2]):
+        broken.write_bytes(content)
+        with pytest.raises(InputError) as raised:
+            load(mess, image_size="fit")
+        assert str(raised.value).startswith(f"{broken} cannot be read as an image: ")
+        assert str(raised.value).endswith(". Mend it or remove it.")
+    broken.unlink()
+    assert len(load(mess, image_size="fit").train_labels) == 14
+
+
+def test_other_arrangements_are_explained(folder, tmp_path):
+    (tmp_path / "outer").mkdir()
+    folder.rename(tmp_path / "outer" / "pets")
+    message = (r"outer/pets: expected images \(.*\) directly in it, found test, train\. If these are the classes, pass "
+               r"'.*outer/pets' instead, or move them one level up\.")
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "outer")
+    assert len(load(tmp_path / "outer" / "pets").train_labels) == 6  # as the message says
+    (tmp_path / "flat").mkdir()
+    for i in range(3):
+        Image.new("RGB", (4, 4)).save(tmp_path / "flat" / f"{i}.png")
+    (tmp_path / "flat" / "notes.txt").write_text("stray")
+    message = (r"flat: expected a folder of images for each class, found no folder, but 3 images\. Move each into a "
+               r"folder named after its class\.")
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "flat")
+    write_folder(tmp_path / "thin", arrays()["train_images"], arrays()["train_labels"])
+    (tmp_path / "thin" / "bird").mkdir()
+    for name in "abcde":
+        (tmp_path / "thin" / "bird" / f"{name}.txt").write_text("stray")
+    message = r"bird: expected images .* found a\.txt, b\.txt, c\.txt and 2 more\. Add images to this folder, or remove"
+    with pytest.raises(InputError, match=message):
+        load(tmp_path / "thin")
+    write_folder(tmp_path / "half/train", arrays()["train_images"], arrays()["train_labels"])
+    with pytest.raises(InputError, match=r"To have a test split taken from it, pass '.*half.train'"):
+        load(tmp_path / "half")
+    assert len(load(tmp_path / "half" / "train").test_labels) == 2  # as the message says
+
+
+def test_the_cache_keeps_the_note_and_the_names(mess, cache, monkeypatch):
+    first = load(mess, image_size="fit")
+    monkeypatch.setattr(pixels, "decode", None)  # from here on nothing is decoded
+    again = load(mess, image_size="fit")
+    assert (again.note, again.train_files, again.fingerprint) == (first.note, first.train_files, first.fingerprint)
+    (mess / "dog" / "notes.txt").unlink()  # no image changed: the same entry, another note
+    (mess / "dog" / "old").rmdir()
+    assert "2 files or folders that are no images of a class were passed over: labels.csv, loose.png." in load(
+        mess, image_size="fit").note
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.undo()
+    monkeypatch.setenv("EMBSEL_CACHE", str(cache))
+    load(mess, image_size=32)  # the same pixels, but not the same question
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("side", "becomes"), [(24, 24), (64, 64), (23, 32), (65, 32)])
+def test_fit_keeps_small_squares_of_one_size(tmp_path, side, becomes):
+    images = RNG.integers(0, 256, (4, side, side, 3), np.uint8)
+    write_folder(tmp_path / "pets", images, [0, 0, 1, 1])
+    loaded = load(tmp_path / "pets", image_size="fit")
+    assert loaded.train_images.shape == (2, becomes, becomes, 3)
+    scaled = f"The images have {side}x{side} pixels (width x height); each was scaled to 32x32. "
+    assert loaded.note.startswith("There was no test split" if side == becomes else scaled)
+
+
 # The cache
 
 
@@ -363,7 +532,7 @@ def test_cache_is_used_and_keyed_by_content(folder, cache, monkeypatch):
     first = load(folder)
     assert len(list(cache.iterdir())) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_decode", None)  # a second load decodes nothing
+        patch.setattr(pixels, "decode", None)  # a second load decodes nothing
         assert load(folder).fingerprint == first.fingerprint
     image = folder / "train" / "cat" / "000.png"
     stat = image.stat()
@@ -388,7 +557,7 @@ def test_damaged_cache_is_made_again(folder, cache, damage, monkeypatch):
     entry.write_bytes(damage(whole))
     assert load(folder).fingerprint == first.fingerprint
     assert [entry] == list(cache.iterdir())
-    monkeypatch.setattr(files, "_decode", None)  # from here on nothing is decoded
+    monkeypatch.setattr(pixels, "decode", None)  # from here on nothing is decoded
     assert load(folder).fingerprint == first.fingerprint
 
 
@@ -433,8 +602,8 @@ def test_two_processes_at_once(folder, cache, root):
 @pytest.mark.parametrize(("count", "bar"), [(1999, False), (2000, True)])
 def test_progress_bar_from_two_thousand_files(folder, monkeypatch, capfd, count, bar):
     images = [folder / "train" / "cat" / "000.png"] * count
-    monkeypatch.setattr(files, "_decode", lambda path, size: np.zeros((2, 2, 3), np.uint8))
-    files._decode_all(images, None)
+    monkeypatch.setattr(pixels, "decode", lambda name, path: np.zeros((2, 2, 3), np.uint8))
+    files._decoded(images, count - 1, ["cat"], None)
     out, err = capfd.readouterr()
     assert out == ""
     assert ("Decoding" in err) == bar
