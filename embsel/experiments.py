@@ -124,7 +124,8 @@ def vectors(embeddings, dataset: data.Dataset, seed: int = 0) -> tuple[Vectors, 
     They must pass the door of a selector and have a row for each training image of `dataset`, in its order. Raises
     `InputError`.
     """
-    array = _passed(_read(embeddings) if isinstance(embeddings, str | os.PathLike) else embeddings, 1)
+    array = _read(embeddings) if isinstance(embeddings, str | os.PathLike) else np.asarray(embeddings)
+    array = _passed(array, 1)
     rows, count = len(array), len(dataset.train_images)
     wanted = f"a row for each of the {count} training images of {dataset.name}"
     require(rows == count, f"embeddings: expected {wanted}, found {rows} rows.")
