@@ -1,7 +1,6 @@
 """Pixels of any picture, whatever keeps it, brought to one size, with a note that says what was done to them."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,11 +30,11 @@ def one_size(
     is 32 pixels, unless all fit as they are; with None they must share one size. The note says in sentences what was
     done to the pictures, "" if nothing was. Raises `InputError`, which names the picture.
     """
-    images, seen, side = [], Counter(), _USUAL if size == FIT else size
+    images, seen, first, side = [], set(), None, _USUAL if size == FIT else size
     for name, picture in pictures:
         image = decode(name, picture)
-        seen[image.shape[:2]] += 1
-        first = next(iter(seen))
+        first = first or image.shape[:2]
+        seen.add(image.shape[:2])
         require(size is not None or len(seen) == 1, f"{name}: expected {first} pixels (height, width), as in the first "
                 f"image, found {image.shape[:2]}; pass image_size to bring all images to one size.")
         images.append(image if stays(image.shape, size) else _padded(name, image, side))
@@ -101,7 +100,7 @@ def _padded(name: str, image: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(ImageOps.pad(Image.fromarray(image), (side, side)))
 
 
-def _scaled(seen: Counter, side: int) -> str:
+def _scaled(seen: set[tuple[int, int]], side: int) -> str:
     """Return the sentence on pictures of the shapes (H, W) in `seen` that were brought to squares of `side` pixels."""
     shapes = sorted(seen, key=lambda shape: (shape[0] * shape[1], shape))
     low, high = (f"{width}x{height}" for height, width in (shapes[0], shapes[-1]))

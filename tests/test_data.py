@@ -390,7 +390,7 @@ def mess(tmp_path):
             image = Image.fromarray(rng.integers(0, 256, (*shape, 4), np.uint8)).convert(mode)
             image.save(root / name / f"{name} {i:02}{suffix}")
     (root / "dog" / "notes.txt").write_text("stray")
-    (root / "dog" / "old").mkdir()
+    (root / "dog" / "old.png").mkdir()
     (root / "labels.csv").write_text("stray")
     (root / "loose.png").write_bytes(b"stray")
     (root / "cat" / ".DS_Store").write_bytes(b"stray")
@@ -505,7 +505,7 @@ def test_the_cache_keeps_the_note_and_the_names(mess, cache, monkeypatch):
     again = load(mess, image_size="fit")
     assert (again.note, again.train_files, again.fingerprint) == (first.note, first.train_files, first.fingerprint)
     (mess / "dog" / "notes.txt").unlink()  # no image changed: the same entry, another note
-    (mess / "dog" / "old").rmdir()
+    (mess / "dog" / "old.png").rmdir()
     assert "2 files or folders that are no images of a class were passed over: labels.csv, loose.png." in load(
         mess, image_size="fit").note
     assert len(list(cache.iterdir())) == 1
