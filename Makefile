@@ -37,7 +37,7 @@ endif
 HTML := _build/html/index.html
 QUICK := tests/test_pairs.py tests/test_repository.py
 
-.PHONY: help book test check units chapters notebooks record links clean
+.PHONY: help book test check units chapters notebooks record try links clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=tensorflow|gpu|jax]"
@@ -74,6 +74,10 @@ notebooks: $(VENV) ## bring each .ipynb up to its .md and run it, replacing its 
 
 record: $(VENV) ## make the recorded runs that are missing: make record ARGS="--suite NAME"
 	@$(BIN)/python -m embsel record $(ARGS)
+
+try: $(VENV) ## is selection worth it on your data? make try DATA=folder [ARGS="--keep 0.2 --seeds 5"]
+	@test -n "$$EMBSEL_DATA" || { echo "Say what to try it on: make try DATA=path/to/a/folder/of/images"; exit 2; }
+	@$(BIN)/python -m embsel try "$$EMBSEL_DATA" $(ARGS)
 
 links: $(VENV) ## check the addresses that the book cites (needs the network)
 	@$(BIN)/jupyter-book build . --builder linkcheck --keep-going

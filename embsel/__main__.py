@@ -1,34 +1,57 @@
-"""The command line: `python -m embsel record …` and `python -m embsel status`."""
+"""The command line: `python -m embsel record …`, `python -m embsel status` and `python -m embsel try …`."""
 
 import argparse
+import itertools
 import math
 import os
 import sys
 import time
 from pathlib import Path
 
-from embsel import data, records, report, suites
+from embsel import data, records, report, selection, suites
 from embsel.errors import InputError, unknown
+
+CHAPTER = records.ROOT / "notebooks" / "09_your_dataset.ipynb"
+REST = "## Embeddings that you already have"  # where the chapter goes on to what is not about the reader's data
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 bad input, 2 stopped in time with runs still missing."""
-    parser = argparse.ArgumentParser("python -m embsel", description="Record the book's runs, and list what is there.")
+    """Run one command and return its exit status.
+
+    `record` and `status`: 0 done, 1 bad input, 2 stopped in time with runs still missing. `try`: 0 done, 1 its notebook
+    failed, 2 bad input, 130 interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        "python -m embsel", description="Record the book's runs, list what is there, or try selection on other data."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     record = commands.add_parser("record", help="execute the runs of a suite that are not recorded yet")
     status = commands.add_parser("status", help="list what is recorded, and what is missing of each suite")
+    attempt = commands.add_parser("try", help="find out whether selection is worth it on data of your own (chapter 9)")
     for command in (record, status):
         command.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
+    for command in (record, attempt):
+        command.add_argument("--profile", help="tiny, laptop or paper (default: $EMBSEL_PROFILE, or tiny)")
     record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(suites.SUITES)}")
-    record.add_argument("--profile", help="tiny, laptop or paper (default: $EMBSEL_PROFILE, or tiny)")
     record.add_argument("--data", help="a dataset name, image folder or .npz (default: $EMBSEL_DATA, or the profile's)")
     record.add_argument("--seconds", type=float, default=math.inf, help="start no run that would end after so many")
+    attempt.add_argument("data", metavar="DATA", help="a folder of images, an .npz file or a dataset name")
+    attempt.add_argument("--keep", type=number, default=0.1, help="a fraction of the training images, or how many")
+    attempt.add_argument("--selector", default="top_activations", help="the selector to try")
+    attempt.add_argument("--seeds", type=int, default=3, help="how many runs of each arm")
+    attempt.add_argument("--embeddings", help="an .npy file with a row for each training image: no autoencoder then")
+    attempt.add_argument("--out", help="the folder of report, subset and records (default: _try/NAME-FINGERPRINT)")
     options = parser.parse_args(arguments)
     try:
-        return _record(options) if options.command == "record" else _status(options)
+        return {"record": _record, "status": _status, "try": _try}[options.command](options)
     except InputError as error:
         print(f"embsel: {error}", file=sys.stderr)
-        return 1
+        return 2 if options.command == "try" else 1
+
+
+def number(word: str) -> int | float:
+    """Return the number that an option is, whole or not."""
+    return int(word) if word.isdecimal() else float(word)
 
 
 def _record(options) -> int:
@@ -61,6 +84,53 @@ def _status(options) -> int:
     if not rows:
         print(f"Nothing is recorded in {options.out}.")
     return 0
+
+
+def _try(options) -> int:
+    """Check everything at the door, then run the chapter: what is wrong with the input is said before any long work."""
+    profile = suites.profile(options.profile).name
+    selection.selector(options.selector)
+    choices = {name: getattr(options, name) for name in ("keep", "selector", "seeds", "embeddings", "out")}
+    try:
+        dataset = data.load(options.data, image_size="fit")
+        from embsel import tryout  # imports Keras: only where something is trained
+
+        trial = tryout.plan(dataset, profile=profile, **choices)
+        with trial.store.writing():
+            pass  # if nothing can be written, that is said now
+        parameters = choices | {"source": options.data, "profile": profile, "out": str(trial.folder)}
+        trouble = _run_chapter(parameters, trial.folder / "notebook.ipynb")
+        if trouble:
+            print(f"embsel: {trouble}", file=sys.stderr)
+            return 1
+        print("", *tryout.verdict(tryout.recorded(trial)), "", f"The report: {trial.folder / 'report.html'}", sep="\n")
+        return 0
+    except KeyboardInterrupt:
+        print("\nembsel: interrupted. What is recorded is kept: the same command goes on from there.", file=sys.stderr)
+        return 130
+
+
+def _run_chapter(parameters: dict, done: Path) -> str:
+    """Run chapter 9 up to its report into the notebook `done`; return what went wrong, in a sentence, or ""."""
+    try:
+        import nbformat
+        import papermill
+    except ModuleNotFoundError:
+        raise InputError("`try` runs a notebook through papermill: pip install 'embsel[book]'.") from None
+    if not CHAPTER.exists():
+        raise InputError(f"`try` runs a chapter of the book, and {CHAPTER} is not there: use a copy of the repository.")
+    chapter = nbformat.read(CHAPTER, as_version=4)
+    chapter.cells = list(itertools.takewhile(lambda cell: not cell.source.startswith(REST), chapter.cells))
+    try:
+        nbformat.write(chapter, done)
+        papermill.execute_notebook(done, done, parameters, stdout_file=sys.stdout)
+    except papermill.PapermillExecutionError as error:
+        begins = error.source.strip().split("\n")[0]
+        why = f"Cell [{error.exec_count}] of the notebook, which begins with {begins!r}, failed"
+        return f"{why}: {error.ename}: {error.evalue.rstrip('.')}. The notebook as far as it ran: {done}"
+    except Exception as error:  # the kernel died or never came: each has its own exception
+        return f"The notebook could not be run ({type(error).__name__}: {error}). As far as it ran: {done}"
+    return ""
 
 
 if __name__ == "__main__":

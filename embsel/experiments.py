@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -15,8 +16,9 @@ import numpy as np
 
 from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware
-from embsel.errors import InputError
-from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, describe, key
+from embsel.errors import InputError, require
+from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, describe, key
+from embsel.rows import door
 
 
 def provenance(dataset: data.Dataset, profile_name: str) -> dict:
@@ -54,6 +56,8 @@ def execute(
     is appended.
     """
     _check(spec, dataset)
+    if isinstance(spec, Vectors):
+        raise InputError(f"The vectors {spec.digest} are not at hand in {store.folder}: hand them to `given` again.")
     carry_out = {Run: _execute_run, Autoencoder: _execute_autoencoder, Pixels: _execute_pixels}[type(spec)]
     return carry_out(spec, dataset, store, profile_name, progress)
 
@@ -112,6 +116,50 @@ def _execute_pixels(spec, dataset, store, profile_name, progress) -> Record:
     ledger = []
     embeddings = _embed(store, spec, ledger, components)
     return Record(spec, {"elements": embeddings.shape[1]}, ledger, provenance(dataset, profile_name))
+
+
+def vectors(embeddings, dataset: data.Dataset, seed: int = 0) -> tuple[Vectors, np.ndarray]:
+    """Return what names ready-made `embeddings`, and the array `(N, n)`: an array, or the path of an `.npy` file.
+
+    They must pass the door of a selector and have a row for each training image of `dataset`, in its order. Raises
+    `InputError`.
+    """
+    array = _read(embeddings) if isinstance(embeddings, str | os.PathLike) else np.asarray(embeddings)
+    array = _passed(array, 1)
+    rows, count = len(array), len(dataset.train_images)
+    wanted = f"a row for each of the {count} training images of {dataset.name}"
+    require(rows == count, f"embeddings: expected {wanted}, found {rows} rows.")
+    digest = hashlib.sha256(f"{array.dtype.str} {array.shape} ".encode())
+    digest.update(np.ascontiguousarray(array))
+    return Vectors(dataset.fingerprint, digest.hexdigest()[:12], array.shape[1], seed), array
+
+
+@door()
+def _passed(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+    """Return what the door of every selector lets through."""
+    return embeddings
+
+
+def _read(path: str | os.PathLike) -> np.ndarray:
+    try:
+        array = np.load(os.path.expanduser(path), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"embeddings: {path} cannot be read as an .npy file: {error}.") from None
+    require(isinstance(array, np.ndarray), f"embeddings: expected an .npy file of one array, found the .npz {path}.")
+    return array
+
+
+def given(embeddings, dataset: data.Dataset, store: Store, profile_name: str, seed: int = 0) -> Vectors:
+    """Check ready-made `embeddings` (as `vectors` does), keep them beside the store, record them and return their spec.
+
+    The ledger of a run on them has the stage "given", of no seconds: what they cost to make is not known here.
+    """
+    spec, array = vectors(embeddings, dataset, seed)
+    with store.writing():
+        _keep_embeddings(store, spec, array)
+    ledger = [{"stage": "given", "seconds": 0.0, "samples": len(array)}]
+    store.append(Record(spec, {"elements": spec.elements}, ledger, provenance(dataset, profile_name)))
+    return spec
 
 
 def _embed(

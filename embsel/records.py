@@ -52,7 +52,7 @@ def _check(spec, may_be_zero: str = "") -> None:
 
 
 class Spec:
-    """What can be carried out: an autoencoder, pixels' components, a run."""
+    """What can be carried out: an autoencoder, pixels' components, ready-made vectors, a run."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,22 @@ class Pixels(Spec):
 
 
 @dataclass(frozen=True)
+class Vectors(Spec):
+    """Ready-made embeddings, of `elements` numbers for each training image; `digest` names their content.
+
+    Nothing makes them here: `experiments.given` checks them and keeps them beside a store.
+    """
+
+    dataset: str
+    digest: str
+    elements: int
+    seed: int = 0
+
+    def __post_init__(self):
+        _check(self)
+
+
+@dataclass(frozen=True)
 class Run(Spec):
     """One training of the classifier, from nothing to its test accuracy.
 
@@ -96,11 +112,11 @@ class Run(Spec):
     (section 4.4, Figure 4); the selector `"all"` is the baseline. `plan` is how the subset's steps go through the
     images (`recipes`), `schedule` what the learning rate does, `shrink` the share of its own weights that the network
     keeps at the switch (`training.shrink_and_perturb`). `embedding` says where the embeddings come from: an
-    autoencoder, the pixels or, for a selector that needs a proxy, another run with `proxy`, whose class probabilities
-    they are; a selector that needs none has None. `dataset` is the fingerprint. With `validation` the test set is a
-    tenth of the training set, held out. `budget` ends training after so many seconds (section 5.3). `averaging` None
-    means the last tenth of the run (`training.averaging_for`). `feed` is how the images reach the network
-    (`images.fetcher`).
+    autoencoder, the pixels, ready-made vectors or, for a selector that needs a proxy, another run with `proxy`, whose
+    class probabilities they are; a selector that needs none has None. `dataset` is the fingerprint. With `validation`
+    the test set is a tenth of the training set, held out. `budget` ends training after so many seconds (section 5.3).
+    `averaging` None means the last tenth of the run (`training.averaging_for`). `feed` is how the images reach the
+    network (`images.fetcher`).
     """
 
     dataset: str
@@ -218,10 +234,11 @@ class Record:
 def _spec(values: dict, kind: str | None = None) -> Spec:
     """Return the spec with these fields; one inside another has not written down its `kind`, so its fields tell."""
     values = dict(values)
-    kind = kind or ("Run" if "selector" in values else "Pixels" if "components" in values else "Autoencoder")
+    telling = {"selector": "Run", "components": "Pixels", "digest": "Vectors"}
+    kind = kind or next((telling[name] for name in telling if name in values), "Autoencoder")
     if values.get("embedding"):
         values["embedding"] = _spec(values["embedding"])
-    return {"Run": Run, "Pixels": Pixels, "Autoencoder": Autoencoder}[kind](**values)
+    return {made.__name__: made for made in (Run, Pixels, Vectors, Autoencoder)}[kind](**values)
 
 
 class Store:

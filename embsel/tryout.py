@@ -1,0 +1,279 @@
+"""A trial of selection on data of the reader's own: four arms, a verdict with its interval, a report, the subset.
+
+Chapter 9 goes through these functions one by one, and `python -m embsel try` runs that chapter on a folder.
+"""
+
+import csv
+import numbers
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from embsel import data, experiments, onepage, plots, report, selection, suites
+from embsel.errors import InputError, require, whole
+from embsel.onepage import text
+from embsel.records import ALL, Record, Run, Spec, Store, key
+from embsel.report import NAMES, Interval
+
+Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
+AGAINST = {"random_subset": "a random subset of the same size", ALL: "all the data"}
+TRAINING = ("training", "loading", "evaluation")  # the stages of a run that are not part of choosing
+MOST = 20  # classes that a figure or a table shows
+LINES = """rows = numpy.load("subset.npy")
+table = pandas.read_csv("subset.csv", dtype={"class": str}, keep_default_na=False)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is tried: `selector` on `dataset`, in runs of these `sizes`, with embeddings that `embedding` describes.
+
+    `vectors` are the ready-made ones `(N, n)`, or None. Records, report and subset are kept in `folder`.
+    """
+
+    dataset: data.Dataset
+    sizes: suites.Profile
+    selector: str
+    embedding: Spec
+    vectors: np.ndarray | None
+    folder: Path
+
+    @property
+    def store(self) -> Store:
+        """The records of the trial."""
+        return Store(self.folder)
+
+
+def plan(
+    dataset: data.Dataset,
+    *,
+    keep: float = 0.1,
+    profile: str | None = None,
+    selector: str = "top_activations",
+    seeds: int = 3,
+    embeddings: np.ndarray | str | os.PathLike | None = None,
+    out: str | os.PathLike | None = None,
+) -> Trial:
+    """Return the trial of these choices, all of them checked and nothing trained or written yet.
+
+    `keep`: a fraction of the training images, or a whole number of them. `profile`: the sizes of the runs; a batch is
+    at most the training set. `selector`: one of `selection.SELECTORS` that does more than draw. `embeddings`: an array
+    `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the folder, by
+    default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
+    """
+    sizes, entry, images = suites.profile(profile), selection.selector(selector), len(dataset.train_images)
+    require(entry.needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
+    require(embeddings is None or entry.needs == "embedding",
+            f"selector: {selector!r} chooses by a proxy's class probabilities, not by embeddings: leave them out.")
+    sizes = replace(
+        sizes,
+        keep=how_many(keep, images),
+        batch=min(sizes.batch, images),
+        curve_images=min(sizes.curve_images, len(dataset.test_images)),
+        seeds=tuple(range(whole("seeds", seeds, 1))),
+    )
+    vectors = None
+    if embeddings is not None:
+        embedding, vectors = experiments.vectors(embeddings, dataset)
+    else:
+        embedding = (suites.proxy if entry.needs == "proxy" else suites.autoencoder)(sizes, dataset)
+    name = re.sub(r"[^\w.-]+", "-", dataset.name)[:50].strip("-.") or "data"
+    folder = Path(os.path.expanduser(out)) if out else Path("_try", f"{name}-{dataset.fingerprint}")
+    return Trial(dataset, sizes, selector, embedding, vectors, folder)
+
+
+def how_many(keep: float, images: int) -> int:
+    """Return how many of so many images `keep` means: a fraction of them, one at least, or a whole number."""
+    is_whole = isinstance(keep, numbers.Integral) and not isinstance(keep, bool)
+    good = 1 <= keep <= images if is_whole else isinstance(keep, numbers.Real) and 0 < keep < 1
+    require(good, f"keep: expected a fraction between 0 and 1 or a whole number from 1 to {images}, found {keep!r}.")
+    return int(keep) if is_whole else max(1, round(keep * images))
+
+
+def specs(trial: Trial) -> dict[str, list[Run]]:
+    """Return the runs of the four arms, one for each seed: all with the same steps, and pairs where seeds are equal."""
+
+    def run(name: str, seed: int) -> Run:
+        if name == ALL:
+            return suites.baseline(trial.sizes, trial.dataset, seed=seed)
+        source = trial.embedding if name == trial.selector else None
+        return suites.subset_run(trial.sizes, trial.dataset, name, seed, embedding=source)
+
+    names = (ALL, "random_subset", "stratified_random", trial.selector)
+    return {name: [run(name, seed) for seed in trial.sizes.seeds] for name in names}
+
+
+def carry_out(trial: Trial, say: Callable[[str], None] = print) -> Arms:
+    """Train and record what is not recorded in the trial's folder yet, seed by seed, and return all runs by arm."""
+    if trial.vectors is not None:
+        experiments.given(trial.vectors, trial.dataset, trial.store, trial.sizes.name)
+    by_seed = zip(*specs(trial).values(), strict=True)
+    wanted = [trial.embedding, *(run for runs in by_seed for run in runs)]
+    experiments.record(wanted, trial.dataset, trial.store, trial.sizes.name, say=say)
+    return recorded(trial)
+
+
+def recorded(trial: Trial) -> Arms:
+    """Return the runs that are in the trial's folder, by arm; `InputError` if an arm has none."""
+    have = trial.store.records()
+    arms = {name: [have[key(run)] for run in runs if key(run) in have] for name, runs in specs(trial).items()}
+    missing = ", ".join(repr(NAMES[name]) for name, runs in arms.items() if not runs)
+    if missing:
+        raise InputError(f"{trial.folder}: expected runs of every arm, found none on {missing}. Either they are still "
+                         "to be made, or their loss became infinite, which another profile's learning rate may cure.")
+    return arms
+
+
+def subset(trial: Trial) -> np.ndarray:
+    """Return the rows that the selector picks, int64: those that the run of the first seed trained on."""
+    known = experiments.embeddings_of(trial.embedding, trial.dataset, trial.store, trial.sizes.name)
+    select = selection.SELECTORS[trial.selector]
+    return select(known, trial.sizes.keep, labels=trial.dataset.train_labels, seed=trial.sizes.seeds[0])
+
+
+def verdict(arms: Arms) -> list[str]:
+    """Return the verdict in sentences: against random, against all the data, what choosing cost, what to do, and how it
+    was measured. `arms` has the selector's runs last.
+    """
+    *_, chosen = arms
+    runs, full = arms[chosen], arms[ALL]
+    gaps = {name: report.paired(runs, arms[name]) for name in AGAINST}
+    said = []
+    for name, gap in gaps.items():
+        neither = "selection made no measurable difference"
+        neither = neither if gap.n > 1 else "one seed cannot tell whether selection gained or lost"
+        word = gap.verdict("selection gained", "selection lost", neither)
+        said.append(f"On this data, in this budget, {word} against {AGAINST[name]}: "
+                    f"{gap.text(' points', sign=True)} of test accuracy.")
+    spent = costs(runs)
+    choosing = {stage: seconds for stage, seconds in spent.items() if stage not in TRAINING}
+    parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in choosing.items())
+    uncounted = " What the given embeddings cost to make is not counted." if "given" in choosing else ""
+    said.append(f"Choosing cost {sum(choosing.values()):.1f} s ({parts}), and a training {spent['training']:.1f} s. "
+                f"All arms train for the same steps, so choosing saves no time by itself.{uncounted}")
+    if min(gap.n for gap in gaps.values()) == 1:
+        said.append("Give it more seeds, five or so, before you decide.")
+    else:
+        better = gaps[ALL].verdict(
+            "Worth it: the subset is better than chance and than all the data.",
+            "Worth it only where all the data cannot be kept: then choose the subset, do not draw it.",
+            "Worth it where a small set is wanted: it is better than chance and not measurably different from all the "
+            "data.",
+        )
+        said.append(gaps["random_subset"].verdict(
+            better,
+            "Not worth it here: as many images drawn at random are better, and cost nothing to choose.",
+            "Not shown to be worth it: as many images drawn at random cost nothing to choose, and these seeds show no "
+            "difference. More seeds make the intervals narrower.",
+        ))
+    kept, of, count = (runs[0].metrics["kept"], full[0].metrics["kept"], runs[0].metrics["test_images"])
+    said.append(f"Measured on {count:,} test images, of which one is {100 / count:.2g} points, after "
+                f"{full[0].spec.steps:,} steps of {full[0].spec.batch:,} images, with {kept:,} of {of:,} images kept "
+                f"({NAMES[chosen]}). The interval is over the seeds of the training alone.")
+    return said
+
+
+def costs(runs: Sequence[Record]) -> dict[str, float]:
+    """Return the mean seconds that a run spends on each stage; compilation counts with the stage that it is for."""
+    seconds = {}
+    for run in runs:
+        for line in run.ledger:
+            stage = line["stage"].split()[0]
+            seconds[stage] = seconds.get(stage, 0.0) + line["seconds"] / len(runs)
+    return seconds
+
+
+def ledger(arms: Arms) -> list[list[str]]:
+    """Return a table, its header first: the mean seconds of each stage in a run of each arm, and their sum."""
+    spent = {name: costs(runs) for name, runs in arms.items()}
+    *_, chosen = spent
+    rows = [[NAMES[name], *(f"{of[stage]:.1f}" if stage in of else "" for stage in spent[chosen]),
+             f"{sum(of.values()):.1f}"] for name, of in spent.items()]
+    return [["trained on", *(f"{stage} (s)" for stage in spent[chosen]), "total (s)"], *rows]
+
+
+def accuracy(arms: Arms) -> list[list[str]]:
+    """Return a table, its header first: the test accuracy of each arm, and less that of random and of all the data."""
+    rows = [["trained on", "different images", "test accuracy", "minus random, by pairs", "minus all, by pairs"]]
+    for name, runs in arms.items():
+        gaps = ["" if name == other else report.paired(runs, arms[other]).text(" points", sign=True)
+                for other in AGAINST]
+        distinct = f"{runs[0].metrics['distinct']:,}"
+        rows.append([NAMES[name], distinct, Interval.of(report.accuracies(runs)).text(), *gaps])
+    return rows
+
+
+def balance(trial: Trial, rows: np.ndarray) -> list[list[str]]:
+    """Return a table, its header first: the images of each class (the largest `MOST`) that are there and are picked."""
+    table, shown = [["class", "training images", "test images", "picked"]], _largest(trial.dataset)
+    labels = (trial.dataset.train_labels, trial.dataset.test_labels, trial.dataset.train_labels[rows])
+    counts = [np.bincount(part, minlength=len(trial.dataset.class_names)) for part in labels]
+    return table + [[trial.dataset.class_names[c], *(f"{count[c]:,}" for count in counts)] for c in shown]
+
+
+def _largest(dataset: data.Dataset) -> np.ndarray:
+    return np.argsort(-np.bincount(dataset.train_labels), kind="stable")[:MOST]
+
+
+def balance_figure(trial: Trial, rows: np.ndarray) -> Figure:
+    """Show how many images of each class are picked, beside a subset in which each class has its share."""
+    dataset, shown = trial.dataset, _largest(trial.dataset)
+    fair = selection.stratified_random(dataset.train_labels[:, None], len(rows), labels=dataset.train_labels)
+    groups = {trial.selector: rows, "stratified_random": fair}
+    counts = {name: np.bincount(dataset.train_labels[part], minlength=shown.max() + 1) for name, part in groups.items()}
+    names = [dataset.class_names[c].replace("$", r"\$") for c in shown]  # or two of them would begin a formula
+    return plots.class_balance({name: count[shown] for name, count in counts.items()}, names)
+
+
+def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
+    """Show some of the images that are picked above some that are left out, each from its first to its last."""
+    images, lines, labels = trial.dataset.train_images, [], []
+    for name, part in (("picked", rows), ("left out", np.setdiff1d(np.arange(len(images)), rows))):
+        some = part[np.linspace(0, len(part) - 1, min(each, len(part))).astype(int)]
+        halves = [half for half in np.array_split(images[some], 2) if len(half)]
+        lines, labels = lines + halves, labels + [name, ""][: len(halves)]
+    return plots.pictures(lines, labels)
+
+
+def save(trial: Trial, rows: np.ndarray, arms: Arms) -> list[Path]:
+    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths."""
+    dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
+    files[0].write_text(page(trial, rows, arms), encoding="utf-8", errors="backslashreplace")
+    np.save(files[1], rows, allow_pickle=False)
+    names = dataset.train_files or [""] * len(dataset.train_images)
+    with open(files[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
+        table = csv.writer(target)
+        table.writerow(("row", "class", "file"))
+        table.writerows((row, dataset.class_names[dataset.train_labels[row]], names[row]) for row in rows.tolist())
+    return files
+
+
+def page(trial: Trial, rows: np.ndarray, arms: Arms) -> str:
+    """Return the report as one HTML file that needs nothing else."""
+    dataset, said, classes = trial.dataset, verdict(arms), len(trial.dataset.class_names)
+    return onepage.page(dataset.name, [
+        text("h1", f"Is selection worth it? {dataset.name}"),
+        *(f"<p>{text('strong', line)}</p>" for line in said[: len(AGAINST)]),
+        *(text("p", line) for line in said[len(AGAINST) :]),
+        text("h2", "Accuracy at the same steps"),
+        onepage.table(accuracy(arms)),
+        onepage.image(plots.arms(arms), "Test accuracy of each arm: dots for seeds, the mean and its 95 % interval."),
+        text("h2", "What it cost"),
+        onepage.table(ledger(arms)),
+        text("p", "Means over the seeds. One embedding serves all of them, and each is charged the whole of it."),
+        text("h2", "What is picked, and what is left out"),
+        onepage.image(pictures(trial, rows), "Images that are picked above images that are left out."),
+        onepage.image(balance_figure(trial, rows), "How many images of each class are picked."),
+        text("h2", "What was loaded"),
+        text("p", f"{dataset!r}. {dataset.note}"),
+        onepage.table(balance(trial, rows)),
+        text("p", f"Up to {MOST} classes are shown, the largest; there are {classes:,}."),
+        text("h2", "The subset, for other tools"),
+        text("p", f"{len(rows):,} row numbers of training images, in the selector's order, lie beside this page:"),
+        text("pre", LINES),
+        text("p", report.caption([run for runs in arms.values() for run in runs])),
+    ])
