@@ -257,7 +257,7 @@ def faults(notebook):
     if "parameters" in kinds:
         cell = marks[kinds.index("parameters")][1]
         names = re.findall(r"^(\w+) = None\b", cell, re.MULTILINE)
-        demand(names == ["profile", "source"], "profile and source in the parameters cell")
+        demand(names[:2] == ["profile", "source"], "profile and source first in the parameters cell")
         demand("code" not in kinds[: kinds.index("parameters")], "no code above the parameters")
         demand("h2" not in kinds[: kinds.index("parameters")], "the parameters above the first section")
 
