@@ -178,13 +178,13 @@ def _centre(pixels: np.ndarray) -> np.ndarray:
     return pixels[:, top : top + training.CROP, left : left + training.CROP]
 
 
-@functools.lru_cache(maxsize=1)
-def _on_device(dataset: data.Dataset) -> images.ImageStore:
-    """Return the training images on the device: one copy for all runs of a sweep.
+@functools.lru_cache(maxsize=2)
+def _on_device(dataset: data.Dataset, split: str = "train") -> images.ImageStore:
+    """Return the images of a split, "train" or "test", on the device: one copy for all runs of a sweep.
 
     TensorFlow keeps for ever whatever a training function has touched, so a copy for each run would fill the memory.
     """
-    return images.ImageStore(dataset.train_images)
+    return images.ImageStore(getattr(dataset, f"{split}_images"))
 
 
 def _embeddings_file(store: Store, spec: Spec) -> Path:
@@ -291,14 +291,14 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     )
     test, test_labels = dataset.test_images, dataset.test_labels
     some = np.random.default_rng(0).permutation(len(test))[: spec.curve_images]
-    classify_some = training.classify(network, test[some], divide_by=spec.divide_by)
+    classify = training.classify(network, _on_device(dataset, "test"), divide_by=spec.divide_by)
     history = training.train(
         trainer,
         labels,
         phases,
         batch=spec.batch,
         seed=spec.seed,
-        evaluate=lambda: training.score(classify_some(), test_labels[some]),
+        evaluate=lambda: training.score(classify(some), test_labels[some]),
         every=spec.every,
         budget=spec.budget,
         fetch=images.fetcher(spec.feed, pixels),
@@ -310,7 +310,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         metrics |= _of_subset(np.concatenate(chosen)[: spec.keep], dataset)
     ledger += _training_ledger("training", history)
     start = time.perf_counter()
-    logits = training.classify(network, test, divide_by=spec.divide_by)()
+    logits = classify()
     seconds = history.evaluation_seconds + time.perf_counter() - start
     ledger.append({"stage": "evaluation", "seconds": seconds, "samples": len(test) + len(some) * len(history.points)})
     metrics |= training.score(logits, test_labels)

@@ -370,9 +370,10 @@ def averaged_weights(model: keras.Model):
 
 def classify(
     network, pixels: np.ndarray | images.ImageStore, *, divide_by: str = images.DIVIDE_BY, softmax: bool = False
-) -> Callable[[], np.ndarray]:
+) -> Callable[..., np.ndarray]:
     """Return a function that gives `network`'s logits `(n, classes)`, or with `softmax` class probabilities, for the
-    centre crops of uint8 `pixels` `(n, H, W, C)`, an array or a store.
+    centre crops of uint8 `pixels` `(N, H, W, C)`, an array or a store: of the image numbers `(n,)` that it is called
+    with, or of all.
     """
 
     def answer(crop):
@@ -395,9 +396,13 @@ def embed(encoder, pixels: np.ndarray) -> np.ndarray:
     return _predictor(encoder, pixels)()
 
 
-def _predictor(network: Callable, pixels, batch: int = 1000) -> Callable[[], np.ndarray]:
+def _predictor(network: Callable, pixels, batch: int = 1000) -> Callable[..., np.ndarray]:
     store = pixels if isinstance(pixels, images.ImageStore) else images.ImageStore(pixels)
     numbers, pixels = _entrance(store)
     model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(pixels)))
     every = np.arange(store.images.shape[0], dtype="int32")
-    return lambda: model.predict(every, batch_size=min(batch, len(every)), verbose=0)
+
+    def predict(chosen: np.ndarray = every) -> np.ndarray:
+        return model.predict(chosen.astype("int32"), batch_size=min(batch, len(chosen)), verbose=0)
+
+    return predict

@@ -219,7 +219,12 @@ def test_a_budget_that_is_not_used_up_changes_nothing(store):
 def test_where_the_images_come_from_changes_the_ledger_alone(feed, validation, store, monkeypatch):
     spec = a_run("random_subset", split=50, every=1, validation=validation)
     device = experiments.execute(spec, DATASET, store, "test")
-    monkeypatch.setattr(experiments, "_on_device", lambda dataset: pytest.fail("the device holds the images"))
+
+    def refuse(dataset, split="train", original=experiments._on_device):
+        assert split == "test", "the device holds the training images"
+        return original(dataset, split)
+
+    monkeypatch.setattr(experiments, "_on_device", refuse)
     fed = experiments.execute(dataclasses.replace(spec, feed=feed), DATASET, store, "test")
     assert records.Record.from_json(fed.to_json()) == fed
     assert fed.metrics == device.metrics

@@ -473,9 +473,9 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
     def classify(*arguments, original=training.classify, **options):
         answer = original(*arguments, **options)
 
-        def slow_answer():
+        def slow_answer(*numbers):
             clock.now += 100 * options.get("softmax", False)  # not for an evaluation
-            return answer()
+            return answer(*numbers)
 
         return slow_answer
 
@@ -570,9 +570,10 @@ def test_a_run_with_all_parts_shrinks_once(store, monkeypatch):
     assert built[0].optimizer._learning_rate.ends == [2, 4, 8]
 
 
-def test_a_run_that_the_host_feeds_puts_no_images_on_the_device(store, monkeypatch):
-    def refuse(dataset):
-        raise AssertionError
+def test_a_run_that_the_host_feeds_puts_no_training_images_on_the_device(store, monkeypatch):
+    def refuse(dataset, split="train", original=experiments._on_device):
+        assert split == "test"
+        return original(dataset, split)
 
     monkeypatch.setattr(experiments, "_on_device", refuse)
     record = experiments.execute(a_run(feed="host"), DATASET, store, "test")

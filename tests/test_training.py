@@ -509,6 +509,8 @@ def test_classify_is_the_network_on_standardised_centre_crops(divide_by):
     expected = numpy(network(standardised(centre(test), divide_by)))
     assert logits().shape == (11, 3)
     np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
+    some = np.array([7, 0, 7])
+    np.testing.assert_allclose(logits(some), expected[some], rtol=1e-3, atol=1e-3)
     network.set_weights([2 * value for value in network.get_weights()])  # the same function, later in training
     np.testing.assert_allclose(logits(), 2 * expected, rtol=1e-3, atol=1e-3)
 
