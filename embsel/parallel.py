@@ -2,11 +2,11 @@
 
 The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel gives
 each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so this
-room is also a program, for virtual devices of the processor: no accelerator is needed to see it work::
+room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 
-prints one line of JSON, what `compare` returns. Keras is imported inside the functions, not before it is known which.
+Keras is imported inside the functions, not before it is known which backend it gets.
 """
 
 import argparse
@@ -15,31 +15,29 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from embsel import data
-from embsel.errors import InputError, require
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
-OWN, ORDER, APART = "embsel's own loop", "another order of the batches", "batch norm for itself"
+TOLERANCE = 1e-3  # of a gap: sums over devices are rounded in another order, and every step passes the rounding on
+OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
 
 
 @dataclass(frozen=True)
 class Fitted:
     """One training: `loss`, the mean over the steps so far, after each step; `start` and `end`, the network's variables
-    before and after; `devices`, how many hold them; `seconds` of all, compilation included.
+    before and after; `devices`, how many hold them.
     """
 
     loss: list[float]
     start: list[np.ndarray]
     end: list[np.ndarray]
     devices: int
-    seconds: float
 
 
 def split_processor(devices: int) -> None:
@@ -74,17 +72,17 @@ def across(devices: int) -> contextlib.AbstractContextManager:
 
 
 def in_order(count: int, seed: int) -> np.ndarray:
-    """Return the image numbers of all batches, `(STEPS * BATCH,)` int32, in the order of `training.train`."""
+    """Return the numbers, below `count`, of the images of all batches, `(STEPS * BATCH,)`, as `training.train` does."""
     rng = np.random.default_rng(seed)
-    passes = -(-STEPS * BATCH // count)
-    return np.concatenate([rng.permutation(count) for _ in range(passes)])[: STEPS * BATCH].astype("int32")
+    passes = [rng.permutation(count) for _ in range(0, STEPS * BATCH, count)]
+    return np.concatenate(passes)[: STEPS * BATCH].astype("int32")
 
 
 def fit(dataset: data.Dataset, devices: int, *, seed: int = 0, synchronized: bool = True, own: bool = False) -> Fitted:
     """Train the book's classifier on so many devices, each with its part of every batch of BATCH images.
 
-    The batches come in the order that `seed` gives; nothing else is random. Without `synchronized`, batch norm on
-    TensorFlow looks at the share of each device alone. `own` trains with `training.train` instead, on one device.
+    `seed` gives the order of the images; nothing else is random. Without `synchronized`, batch norm on TensorFlow sees
+    the share of its device alone. `own` trains with `training.train` instead, on one device.
     """
     from embsel import images, models, training
     from embsel.backend import BACKEND, keras
@@ -92,7 +90,6 @@ def fit(dataset: data.Dataset, devices: int, *, seed: int = 0, synchronized: boo
     loss: list[float] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: loss.append(float(logs["loss"])))
     labels, order = dataset.train_labels.astype("int32"), in_order(len(dataset.train_labels), seed)
-    began = time.perf_counter()
     with across(devices):
         store = images.ImageStore(dataset.train_images)
         together = synchronized and BACKEND == "tensorflow"  # on JAX a mean over a batch is over all of it anyway
@@ -100,21 +97,21 @@ def fit(dataset: data.Dataset, devices: int, *, seed: int = 0, synchronized: boo
         model = training.classifier_trainer(network, store, rate=RATE, seed=0, augment=False)
         start = [np.array(variable) for variable in network.weights]
         if own:
-            phases = [training.Phase(np.arange(len(labels)), STEPS)]
-            steps = training.train(model, labels, phases, batch=BATCH, seed=seed, every=1).column("loss")
+            phase = training.Phase(np.arange(len(labels)), STEPS)
+            steps = training.train(model, labels, [phase], batch=BATCH, seed=seed, every=1).column("loss")
             loss += (np.cumsum(steps) / np.arange(1, STEPS + 1)).tolist()
         else:
-            model.jit_compile = BACKEND == "jax"  # the trainer leaves it to the loop of `training`, and `fit` has none
+            model.jit_compile = BACKEND == "jax"  # the trainer leaves compiling to the loop in `training`
             model.fit(order, labels[order], batch_size=BATCH, shuffle=False, verbose=0, callbacks=[note])
         end = [np.array(variable) for variable in network.weights]
     value = network.weights[0].value
-    holders = len(value.devices()) if BACKEND == "jax" else len(getattr(value, "values", [value]))
-    return Fitted(loss, start, end, holders, time.perf_counter() - began)
+    holders = value.devices() if BACKEND == "jax" else getattr(value, "values", [value])
+    return Fitted(loss, start, end, len(holders))
 
 
 def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
-    """Return how far `run` is from `first`, the largest share: `loss_gap` of the loss, `weight_gap` of the distance
-    that training moved a variable.
+    """Return how far `run` is from `first` where it is farthest: `loss_gap`, as a share of the loss, and `weight_gap`,
+    of a variable at the end, as a share of the distance that training moved it.
     """
     loss = np.abs(np.array(run.loss) / first.loss - 1).max()
     moved = [np.linalg.norm(end - start) for start, end in zip(first.start, first.end, strict=True)]
@@ -123,22 +120,20 @@ def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
 
 
 def compare(counts: Sequence[int]) -> list[dict]:
-    """Train with embsel's own loop, with `fit` on each of these numbers of devices, and in ways that must differ.
+    """Train with the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ.
 
-    Each entry has `arm`, `devices`, `seconds`, `loss` and its `gaps` to the first. The ways that differ: another order
-    of the batches on one device and, on TensorFlow, batch norm that each of several devices does for itself.
+    Each entry has `arm`, `devices`, `loss` and its `gaps` to the first. The ways that differ: the batches in another
+    order and, on TensorFlow, batch norm that each of several devices does for itself.
     """
     from embsel.backend import BACKEND
 
-    dataset, most = data.shapes(train=IMAGES, test=10), max(counts)
     arms = [(OWN, 1, {"own": True}), *(("fit", count, {}) for count in counts), (ORDER, 1, {"seed": 1})]
-    if BACKEND == "tensorflow" and most > 1:
-        arms.append((APART, most, {"synchronized": False}))
+    if BACKEND == "tensorflow" and max(counts) > 1:
+        arms.append((APART, max(counts), {"synchronized": False}))
+    dataset = data.shapes(train=IMAGES, test=10)
     runs = [fit(dataset, count, **options) for _, count, options in arms]
-    return [
-        {"arm": arm, "devices": run.devices, "seconds": run.seconds, "loss": run.loss, **gaps(run, runs[0])}
-        for (arm, *_), run in zip(arms, runs, strict=True)
-    ]
+    found = zip(arms, runs, strict=True)
+    return [{"arm": arm, "devices": run.devices, "loss": run.loss, **gaps(run, runs[0])} for (arm, *_), run in found]
 
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
@@ -150,24 +145,19 @@ def measure(backend: str, counts: Sequence[int]) -> list[dict]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the comparison and return the exit status: 0 done, 1 bad input."""
+def main(arguments: list[str] | None = None) -> None:
+    """Print the comparison on one line."""
     parser = argparse.ArgumentParser("python -m embsel.parallel", description="Compare one device with several.")
     parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help=f"numbers that divide {BATCH}")
     options = parser.parse_args(arguments)
-    try:
-        for count in options.devices:
-            fits = count > 0 and BATCH % count == 0
-            require(fits, f"devices: expected numbers that divide a batch of {BATCH}, found {count}.")
-    except InputError as error:
-        print(f"embsel.parallel: {error}", file=sys.stderr)
-        return 1
+    for count in options.devices:
+        if count < 1 or BATCH % count:
+            parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
     os.environ["KERAS_BACKEND"] = options.backend
     split_processor(max(options.devices))
     print(json.dumps(compare(options.devices)))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
