@@ -68,7 +68,8 @@ def across(devices: int) -> contextlib.AbstractContextManager:
     import tensorflow as tf
 
     names = [device.name for device in tf.config.list_logical_devices()[:devices]]
-    return tf.distribute.MirroredStrategy(names, tf.distribute.ReductionToOneDevice()).scope()
+    plain = tf.distribute.ReductionToOneDevice()  # the default's groups of devices cannot change within a process
+    return tf.distribute.MirroredStrategy(names, plain).scope()
 
 
 def in_order(count: int, seed: int) -> np.ndarray:
