@@ -67,8 +67,8 @@ def classifier(
     classes)`.
 
     `width` is the number of filters of both convolutions, `dense` the two hidden layers, `decay` the weight decay on
-    those two (section 4.1.1). `synchronized` lets batch norm take its mean and variance over the shares of all devices, on
-    TensorFlow; on JAX it always does. The softmax is left to the loss.
+    those two (section 4.1.1). The softmax is left to the loss. Where several devices share a batch, `synchronized`
+    lets batch norm see all of it on TensorFlow; on JAX it always does, and Keras refuses the argument.
     """
     build = _Build(seed)
     return keras.Sequential(

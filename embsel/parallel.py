@@ -1,8 +1,8 @@
 """Training on several devices at once by Keras' own `fit`, and whether that comes to what one device comes to.
 
-The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel gives
-each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so this
-room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
+The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
+gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
+this room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 

@@ -59,7 +59,7 @@ def test_batch_norm_of_each_device_for_itself_is_told_from_rounding(runs):
     apart = arms(runs, parallel.APART)
     assert [run["devices"] for run in apart] == ([max(COUNTS)] if runs[1] == "tensorflow" else [])
     for run in apart:
-        assert run["loss_gap"] > FAR * parallel.TOLERANCE
+        assert run["loss_gap"] > 10 * parallel.TOLERANCE
         assert run["weight_gap"] > FAR * parallel.TOLERANCE
 
 
