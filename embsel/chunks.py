@@ -1,4 +1,4 @@
-"""Embeddings that need not fit in memory: read in chunks of rows, searched by Dask, written so that a kill loses little.
+"""Embeddings that need not fit in memory: read in chunks of rows, searched by Dask, written so that a kill is no loss.
 
 A source is a NumPy array or memory map, a Zarr array (or what is sliced like one, as in h5py), a Dask array, or an
 iterable of 2-D chunks: `stream` makes the same of all of them. Dask and Zarr are imported only where one comes.
@@ -228,8 +228,12 @@ class Store:
             known = json.loads(self.mark.read_text(encoding="utf-8"))
             done = int(known["done"])
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"{self.mark} cannot be read ({error}): remove it and {self.path} to start anew.") from None
-        other = [f"{key}: then {known.get(key)}, now {new}" for key, new in self.made_of.items() if known.get(key) != new]
+            raise InputError(
+                f"{self.mark} cannot be read ({error}): remove it and {self.path} to start anew."
+            ) from None
+        other = [
+            f"{key}: then {known.get(key)}, now {new}" for key, new in self.made_of.items() if known.get(key) != new
+        ]
         advice = f"choose another path, or remove it and {self.mark.name} to start anew"
         require(not other, f"{self.path} was begun with something else ({'; '.join(other)}): {advice}.")
         if done and self.path.exists():

@@ -18,8 +18,8 @@ def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) 
     """Decorate a selector: bad input stays outside; `finite=False` where its own pass checks that, `labelled` where
     it cannot do without labels, `chunked` where it reads any source of `embsel.chunks`.
 
-    A selector is given an array, or if it is `chunked` also a Dask or Zarr array or an iterator of chunks. How many rows
-    the last has shows at its end: what depends on that is checked then.
+    A selector is given an array, or if it is `chunked` also a Dask or Zarr array or an iterator of chunks. How many
+    rows the last has shows at its end: what depends on that is checked then.
     """
 
     def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -29,7 +29,7 @@ def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) 
             if not chunks.comes_in_chunks(x):
                 x = np.asarray(x)
             elif not chunked:
-                found = f"{type(x).__module__.partition('.')[0]} {type(x).__name__}"
+                found = f"{type(x).__module__.partition('.')[0]} {type(x).__name__}".removeprefix("builtins ")
                 raise InputError(
                     f"embeddings: expected an array in memory or a memory map, found a {found}; of the selectors only "
                     "top_activations and random_subset, and not class by class, take Dask and Zarr arrays and chunks."

@@ -139,8 +139,9 @@ def _pick(embeddings, k: int, duplicates: str) -> np.ndarray:
 
 
 def _refill(embeddings, each: np.ndarray) -> np.ndarray:
-    """The lists are four times as long as a share. Where one is used up, lists of the rows that are still free are made,
-    for the elements that still have none, so that each of these is served at least: no list need ever be of all rows.
+    """Pick from lists of four times a share. Where one is used up, make lists of the rows that are still free, for the
+    elements that still have none: the first of these is served then, so that this ends, and no lists take more memory
+    than the first.
     """
     k, free, picked = each.sum(), np.ones(embeddings.shape[0], bool), []
     lists = best_rows(embeddings, 4 * each[0])

@@ -1,4 +1,4 @@
-"""What does not fit in memory: one answer from every kind of source, little memory, and a store that survives a kill."""
+"""What does not fit in memory: one answer from every kind of source, little memory, a store that survives a kill."""
 
 import json
 import os
@@ -23,6 +23,7 @@ from embsel import chunks, selection, training
 from embsel.backend import keras
 from embsel.errors import InputError
 from embsel.selection import DUPLICATES, SELECTORS, random_subset, top_activations
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _here():
@@ -104,7 +105,7 @@ def problems(draw):
 
 
 @given(problems(), st.sampled_from([1, 3, 256]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_every_source_gives_the_same_answer(problem, group_rows, chunk_bytes, seed):
     x, sizes, k = problem
     expected = {policy: top_activations(x, k, duplicates=policy).tolist() for policy in DUPLICATES}
@@ -129,8 +130,7 @@ def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
             opened = source(x, sizes)
             lazy = chunks.is_iterable(opened)
             read = [
-                (offset, chunk.copy())
-                for offset, chunk in chunks.stream(iter(opened) if lazy else opened, least=least)
+                (offset, chunk.copy()) for offset, chunk in chunks.stream(iter(opened) if lazy else opened, least=least)
             ]
             lengths = [len(chunk) for _, chunk in read]
             assert [offset for offset, _ in read] == np.cumsum([0, *lengths[:-1]]).tolist(), name
@@ -146,7 +146,7 @@ def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
 def test_a_bad_value_is_refused_with_its_row(source, select, value, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 10 * 3 * 4)
     x = np.random.default_rng(0).normal(size=(45, 3)).astype(np.float32)
-    x[[37, 41], 1] = value
+    x[[37, 39], 1] = value
     with pytest.raises(InputError, match=r"expected finite values, .* the first in row 37\."):
         select(SOURCES[source](x, [10, 10, 0, 20, 5]), 4)
 
@@ -212,7 +212,7 @@ def test_selectors_take_chunks_or_say_which_ones_do(name):
         if name in ("random_subset", "top_activations", "top_activations_drop", "top_activations_keep"):
             assert SELECTORS[name](source, 6).tolist() == SELECTORS[name](x, 6).tolist()
         else:
-            with pytest.raises(InputError, match="expected an array in memory .* only top_activations and random_sub"):
+            with pytest.raises(InputError, match=r"expected an array in memory .* only top_activations and random_sub"):
                 SELECTORS[name](source, 6, labels=labels)
 
 
@@ -415,9 +415,13 @@ def die_with_half_of_the_third_rows_written(patch, computed):
     patch.setattr(chunks.Store, "append", half)
 
 
+def counts_60(file):
+    return str(file).endswith(".progress.json.part") and '"done": 60' in Path(file).read_text()
+
+
 def die_before_the_third_rows_are_counted(patch, computed):
     replace = os.replace
-    patch.setattr(chunks.os, "replace", lambda a, b: die() if '"done": 60' in Path(a).read_text() else replace(a, b))
+    patch.setattr(chunks.os, "replace", lambda a, b: die() if counts_60(a) else replace(a, b))
 
 
 def die_before_the_array_is_made(patch, computed):
@@ -458,7 +462,6 @@ def test_embed_goes_on_after_a_kill_at_any_moment(name, moment, tmp_path, comput
 
 CHILD = """
 import os, signal, sys
-from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import test_chunks
@@ -466,7 +469,7 @@ from embsel import chunks, training
 
 replace = os.replace
 def killing(part, mark):
-    if '"done": 60' in Path(part).read_text():  # the rows are written, and not yet counted
+    if test_chunks.counts_60(part):  # the rows are written, and not yet counted
         os.kill(os.getpid(), signal.SIGKILL)
     replace(part, mark)
 os.replace = killing
@@ -516,7 +519,9 @@ def test_a_store_of_something_else_is_refused(name, finished, other, tmp_path, c
     out, mark = tmp_path / name, tmp_path / f"{name}.progress.json"
     training.embed(**{key: make() for key, make in options.items()}, out=out)
     known = json.loads(mark.read_text())
-    mark.write_text(json.dumps(known | ({} if finished else {"done": 40}) | ({} if OTHERS[other][0] else {"dtype": "float16"})))
+    mark.write_text(
+        json.dumps(known | ({} if finished else {"done": 40}) | ({} if OTHERS[other][0] else {"dtype": "float16"}))
+    )
     before, text = chunks.Store.array(fake_store(out))[:].copy(), mark.read_text()
     computed.clear()
     with pytest.raises(InputError, match=f"was begun with something else.*{OTHERS[other][1]}.*to start anew"):
