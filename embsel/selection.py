@@ -40,41 +40,32 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     highs = np.empty((len(groups), chunk.shape[1]), chunk.dtype)
     lows = np.empty(len(groups), chunk.dtype)
     for group, high, i in zip(groups, highs, range(len(groups)), strict=True):
-        group.max(axis=0, out=high)  # shows NaN and +inf
+        if len(group) % 16 == 0:  # a few long rows instead of many short ones: less overhead for each
+            group = group.reshape(16, -1)
+        group.max(axis=0).reshape(-1, chunk.shape[1]).max(axis=0, out=high)  # shows NaN and +inf
         lows[i] = group.min()  # shows -inf; the group is in the cache by now, so this costs little
     if not (np.isfinite(highs).all() and np.isfinite(lows).all()):
         chunks.check_finite(chunk, offset)
     return highs
 
 
-def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0, before: Best | None = None) -> Best:
+def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0, maxima: np.ndarray | None = None) -> Best:
     """The `depth` strongest rows of each element in one chunk of rows, the first of which is row `offset`.
 
     They lie in the `depth` groups of the highest maxima, for these maxima all come before any row of another
-    group. So one pass and a second look at a few groups are exact, in whatever order the rows are. With `before`, the
-    strongest of all the rows above, the answer is for those and the chunk: where a list is full already, only groups
-    matter whose maximum is higher than its weakest value.
+    group. So one pass and a second look at a few groups are exact, in whatever order the rows are. `maxima` are the
+    `group_maxima`, if they are known.
     """
-    maxima = group_maxima(chunk, offset)
-    if before is None:
-        before = Best(chunk[:0], np.empty((0, chunk.shape[1]), np.int64))
-    full = len(before.rows) == depth
-    promising = maxima > before.values[-1] if full else np.ones(maxima.shape, bool)
+    maxima = group_maxima(chunk, offset) if maxima is None else maxima
     members = np.arange(GROUP_ROWS)
-    values, rows = [], []
-    for j, column in enumerate(chunk.T):
-        level, places = before.values[:, j], before.rows[:, j]
-        groups = np.flatnonzero(promising[:, j])
-        if len(groups):
-            groups = groups[np.sort(strongest(maxima[groups, j], depth))]
-            new = (groups[:, None] * GROUP_ROWS + members).ravel()
-            new = new[: np.searchsorted(new, len(chunk))]  # the last group may be shorter
-            level, places = np.concatenate([level, column[new]]), np.concatenate([places, new + offset])
-            best = strongest(level, depth)  # rows ascend from list to chunk: of equals the lowest is the first
-            level, places = level[best], places[best]
-        values.append(level)
-        rows.append(places)
-    return Best(np.stack(values, axis=1), np.stack(rows, axis=1))
+    best = []
+    for column, column_maxima in zip(chunk.T, maxima.T, strict=True):
+        groups = np.sort(strongest(column_maxima, depth))
+        rows = (groups[:, None] * GROUP_ROWS + members).ravel()
+        rows = rows[: np.searchsorted(rows, len(chunk))]  # the last group may be shorter
+        best.append(rows[strongest(column[rows], depth)])
+    rows = np.stack(best, axis=1)
+    return Best(np.take_along_axis(chunk, rows, axis=0), rows + offset)
 
 
 def merge(a: Best, b: Best, depth: int) -> Best:
@@ -92,13 +83,52 @@ def merge_all(bests: Sequence[Best], depth: int) -> Best:
 
 
 def best_rows(embeddings, depth: int) -> np.ndarray:
-    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first; of any source."""
+    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first; of any source.
+
+    As soon as the lists are full, a value has to be above the weakest of its list. The few that are wait until they are
+    as many as the lists are long; only then the lists are made anew.
+    """
     if chunks.is_dask(embeddings):
         return chunks.best_of_dask(embeddings, depth).compute().rows
-    best = None
+    best, waiting = None, []
     for offset, chunk in chunks.stream(embeddings):
-        best = best_of_chunk(chunk, depth, offset, best)
-    return best.rows
+        maxima = group_maxima(chunk, offset)
+        full = best is not None and len(best.rows) == depth
+        promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
+        if not full or (depth < len(maxima) and promising.mean() > 0.5):  # such as rows in ascending order
+            here = best_of_chunk(chunk, depth, offset, maxima)
+            best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
+            continue
+        waiting += _above(chunk, promising, best.values[-1], offset)
+        if sum(len(rows) for _, rows, _ in waiting) > best.rows.size:
+            best, waiting = _insert(best, waiting), []
+    return _insert(best, waiting).rows
+
+
+def _above(chunk: np.ndarray, promising: np.ndarray, weakest: np.ndarray, offset: int) -> list[tuple]:
+    """The values above `weakest` (n,) in the groups that are `promising` (groups, n): values, rows and elements."""
+    found = []
+    for i in np.flatnonzero(promising.any(axis=1)):
+        elements = np.flatnonzero(promising[i])
+        group = chunk[i * GROUP_ROWS : (i + 1) * GROUP_ROWS, elements]
+        rows, places = np.nonzero(group > weakest[elements])
+        found.append((group[rows, places], rows + (offset + i * GROUP_ROWS), elements[places]))
+    return found
+
+
+def _insert(best: Best, waiting: list[tuple]) -> Best:
+    """`best` with the values that wait, all of them of later rows and in the order of their rows."""
+    if not waiting:
+        return best
+    values, rows, elements = map(np.concatenate, zip(*waiting, strict=True))
+    by_element = elements.argsort(kind="stable")
+    parts = np.split(by_element, np.searchsorted(elements[by_element], np.arange(1, best.rows.shape[1])))
+    new = []
+    for old_values, old_rows, part in zip(best.values.T, best.rows.T, parts, strict=True):
+        level, places = np.concatenate([old_values, values[part]]), np.concatenate([old_rows, rows[part]])
+        order = strongest(level, len(best.rows))
+        new.append((level[order], places[order]))
+    return Best(*(np.stack(columns, axis=1) for columns in zip(*new, strict=True)))
 
 
 @door(finite=False, chunked=True)
