@@ -48,8 +48,8 @@ def _pool():
     return layers.MaxPooling2D(3, strides=2, padding="same")
 
 
-def _norm(momentum: float = NORM_MOMENTUM):
-    return layers.BatchNormalization(momentum=momentum)
+def _norm(momentum: float = NORM_MOMENTUM, synchronized: bool = False):
+    return layers.BatchNormalization(momentum=momentum, synchronized=synchronized)
 
 
 def classifier(
@@ -60,13 +60,15 @@ def classifier(
     dense: tuple[int, int] = (384, 192),
     decay: float = 0.004,
     norm_momentum: float = NORM_MOMENTUM,
+    synchronized: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """Return the paper's image classifier (Figure 1): pixels `(B, *shape)` float32, standardised, to logits `(B,
     classes)`.
 
     `width` is the number of filters of both convolutions, `dense` the two hidden layers, `decay` the weight decay on
-    those two (section 4.1.1). The softmax is left to the loss.
+    those two (section 4.1.1). The softmax is left to the loss. Where several devices share a batch, `synchronized`
+    lets batch norm see all of it on TensorFlow; on JAX it always does, and Keras refuses the argument.
     """
     build = _Build(seed)
     return keras.Sequential(
@@ -74,9 +76,9 @@ def classifier(
             keras.Input(shape),
             build.conv(width),
             _pool(),
-            _norm(norm_momentum),
+            _norm(norm_momentum, synchronized),
             build.conv(width),
-            _norm(norm_momentum),
+            _norm(norm_momentum, synchronized),
             _pool(),
             layers.Flatten(),
             build.dense(dense[0], "relu", decay),
@@ -94,6 +96,7 @@ def resnet(
     width: int = 64,
     decay: float = 0.004,
     norm_momentum: float = NORM_MOMENTUM,
+    synchronized: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """Return a small residual network (He et al. 2016) with the interface of `classifier`, the book's second network.
@@ -105,7 +108,7 @@ def resnet(
 
     def conv(x, filters, stride=1, size=3):
         x = build.plain(filters, size, stride)(x)
-        return _norm(norm_momentum)(x)
+        return _norm(norm_momentum, synchronized)(x)
 
     pixels = keras.Input(shape)
     x = layers.ReLU()(conv(pixels, max(1, width // 4)))

@@ -8,49 +8,56 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embsel import chunks
 from embsel.errors import InputError, require, whole
 
 TOO_LARGE = 1e15  # float32 holds the squared distance of values below it, whatever their number
 
 
-def check_finite(embeddings: np.ndarray, offset: int = 0) -> None:
-    """Raise InputError with the first bad row unless all values are finite; `offset` is the number of the first row."""
-    if np.isfinite(embeddings.max()) and np.isfinite(embeddings.min()):  # both show NaN, and neither needs memory
-        return
-    nan, bad = np.isnan(embeddings).sum(), (~np.isfinite(embeddings)).sum(axis=1)  # bad: in each row
-    raise InputError(
-        f"embeddings: expected finite values, found {nan} NaN and {bad.sum() - nan} infinite values in rows "
-        f"{offset} to {offset + len(embeddings) - 1}, the first in row {offset + np.flatnonzero(bad)[0]}."
-    )
-
-
-def door(*, finite: bool = True, labelled: bool = False) -> Callable:
+def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) -> Callable:
     """Decorate a selector: bad input stays outside; `finite=False` where its own pass checks that, `labelled` where
-    it cannot do without labels.
+    it cannot do without labels, `chunked` where it reads any source of `embsel.chunks`.
+
+    A selector is given an array, or if it is `chunked` also a Dask or Zarr array or an iterator of chunks. How many
+    rows the last has shows at its end: what depends on that is checked then.
     """
 
     def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         @functools.wraps(select)
         def checked(embeddings, k, *, labels=None, seed=0, **options):
-            x, name = np.asarray(embeddings), select.__name__
-            require(x.ndim == 2 and x.size, f"embeddings: expected shape (N, n), not empty, found {x.shape}.")
-            require(x.dtype.kind in "fiu", f"embeddings: expected floating point or integers, found {x.dtype}.")
+            x, name = embeddings, select.__name__
+            if not chunks.comes_in_chunks(x):
+                x = np.asarray(x)
+            elif not chunked:
+                found = f"{type(x).__module__.partition('.')[0]} {type(x).__name__}".removeprefix("builtins ")
+                raise InputError(
+                    f"embeddings: expected an array in memory or a memory map, found a {found}; of the selectors only "
+                    "top_activations and random_subset, and not class by class, take Dask and Zarr arrays and chunks."
+                )
             k, seed = whole("k", k, 1), whole("seed", seed, 0)
-            require(k <= len(x), f"k: expected a whole number of at most N = {len(x)}, found {k}.")
             require(labels is not None or not labelled, f"labels: {name} needs one integer for each row, found None.")
-            if labels is not None:
-                labels = np.asarray(labels)
-                require(labels.shape == (len(x),), f"labels: expected shape ({len(x)},), found {labels.shape}.")
-                require(labels.dtype.kind in "iu", f"labels: expected integers, found {labels.dtype}.")
-                low = labels.argmin()
-                require(labels[low] >= 0, f"labels: expected integers >= 0, found {labels[low]} in row {low}.")
+            labels = None if labels is None else np.asarray(labels)
+            if chunks.is_iterable(x):
+                x = chunks.checked(x, functools.partial(_check_size, k=k, labels=labels))
+            else:
+                chunks.check_array(x.shape, x.dtype)
+                _check_size(x.shape[0], k, labels)
             if finite:
-                check_finite(x)
+                chunks.check_finite(x)
             return select(x, k, labels=labels, seed=seed, **options)
 
         return checked
 
     return decorate
+
+
+def _check_size(rows: int, k: int, labels: np.ndarray | None) -> None:
+    require(k <= rows, f"k: expected a whole number of at most N = {rows}, found {k}.")
+    if labels is not None:
+        require(labels.shape == (rows,), f"labels: expected shape ({rows},), found {labels.shape}.")
+        require(labels.dtype.kind in "iu", f"labels: expected integers, found {labels.dtype}.")
+        low = labels.argmin()
+        require(labels[low] >= 0, f"labels: expected integers >= 0, found {labels[low]} in row {low}.")
 
 
 def as_floats(embeddings: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
 Every selector is called as `f(embeddings, k, *, labels=None, seed=0)` and returns row numbers, int64 (k,):
 
-embeddings  (N, n), floating point or integer, finite; never written to.
+embeddings  (N, n), floating point or integer, finite; never written to. `top_activations` and `random_subset` also take
+            what does not fit in memory (`embsel.chunks`).
 k           how many rows to pick, 1 to N.
 labels      (N,) integers >= 0, or None; only some selectors need them.
 seed        an integer >= 0; the same input and seed give the same rows.
@@ -13,17 +14,17 @@ the registry `SELECTORS`, at the end.
 """
 
 import functools
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from embsel import coresets
+from embsel import chunks, coresets
 from embsel.errors import require, unknown
-from embsel.rows import Selector, as_floats, check_finite, door, per_class, shares, strongest
+from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 256  # rows that share one maximum in `group_maxima`: a group fits the processor's cache
-CHUNK_VALUES = 2**28  # values reduced at a time: their maxima take 1 / GROUP_ROWS of that
 
 
 class Best(NamedTuple):
@@ -39,20 +40,23 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     highs = np.empty((len(groups), chunk.shape[1]), chunk.dtype)
     lows = np.empty(len(groups), chunk.dtype)
     for group, high, i in zip(groups, highs, range(len(groups)), strict=True):
-        group.max(axis=0, out=high)  # shows NaN and +inf
+        if len(group) % 16 == 0:  # a few long rows instead of many short ones: less overhead for each
+            group = group.reshape(16, -1)
+        group.max(axis=0).reshape(-1, chunk.shape[1]).max(axis=0, out=high)  # shows NaN and +inf
         lows[i] = group.min()  # shows -inf; the group is in the cache by now, so this costs little
     if not (np.isfinite(highs).all() and np.isfinite(lows).all()):
-        check_finite(chunk, offset)
+        chunks.check_finite(chunk, offset)
     return highs
 
 
-def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0) -> Best:
+def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0, maxima: np.ndarray | None = None) -> Best:
     """The `depth` strongest rows of each element in one chunk of rows, the first of which is row `offset`.
 
     They lie in the `depth` groups of the highest maxima, for these maxima all come before any row of another
-    group. So one pass and a second look at a few groups are exact, in whatever order the rows are.
+    group. So one pass and a second look at a few groups are exact, in whatever order the rows are. `maxima` are the
+    `group_maxima`, if they are known.
     """
-    maxima = group_maxima(chunk, offset)
+    maxima = group_maxima(chunk, offset) if maxima is None else maxima
     members = np.arange(GROUP_ROWS)
     best = []
     for column, column_maxima in zip(chunk.T, maxima.T, strict=True):
@@ -73,14 +77,61 @@ def merge(a: Best, b: Best, depth: int) -> Best:
     return Best(np.take_along_axis(values, best, axis=0), np.take_along_axis(rows, best, axis=0))
 
 
-def best_rows(embeddings: np.ndarray, depth: int) -> np.ndarray:
-    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first."""
-    step = max(1, CHUNK_VALUES // embeddings.shape[1])
-    chunks = (best_of_chunk(embeddings[i : i + step], depth, i) for i in range(0, len(embeddings), step))
-    return functools.reduce(lambda a, b: merge(a, b, depth), chunks).rows
+def merge_all(bests: Sequence[Best], depth: int) -> Best:
+    """The `depth` strongest of any number of chunks' rows."""
+    return functools.reduce(lambda a, b: merge(a, b, depth), bests)
 
 
-@door(finite=False)
+def best_rows(embeddings, depth: int) -> np.ndarray:
+    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first; of any source.
+
+    As soon as the lists are full, a value has to be above the weakest of its list. The few that are wait until they are
+    as many as the lists are long; only then the lists are made anew.
+    """
+    if chunks.is_dask(embeddings):
+        return chunks.best_of_dask(embeddings, depth).compute().rows
+    best, waiting = None, []
+    for offset, chunk in chunks.stream(embeddings):
+        maxima = group_maxima(chunk, offset)
+        full = best is not None and len(best.rows) == depth
+        promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
+        if not full or (depth < len(maxima) and promising.mean() > 0.5):  # such as rows in ascending order
+            here = best_of_chunk(chunk, depth, offset, maxima)
+            best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
+            continue
+        waiting += _above(chunk, promising, best.values[-1], offset)
+        if sum(len(rows) for _, rows, _ in waiting) > best.rows.size:
+            best, waiting = _insert(best, waiting), []
+    return _insert(best, waiting).rows
+
+
+def _above(chunk: np.ndarray, promising: np.ndarray, weakest: np.ndarray, offset: int) -> list[tuple]:
+    """The values above `weakest` (n,) in the groups that are `promising` (groups, n): values, rows and elements."""
+    found = []
+    for i in np.flatnonzero(promising.any(axis=1)):
+        elements = np.flatnonzero(promising[i])
+        group = chunk[i * GROUP_ROWS : (i + 1) * GROUP_ROWS, elements]
+        rows, places = np.nonzero(group > weakest[elements])
+        found.append((group[rows, places], rows + (offset + i * GROUP_ROWS), elements[places]))
+    return found
+
+
+def _insert(best: Best, waiting: list[tuple]) -> Best:
+    """`best` with the values that wait, all of them of later rows and in the order of their rows."""
+    if not waiting:
+        return best
+    values, rows, elements = map(np.concatenate, zip(*waiting, strict=True))
+    by_element = elements.argsort(kind="stable")
+    parts = np.split(by_element, np.searchsorted(elements[by_element], np.arange(1, best.rows.shape[1])))
+    new = []
+    for old_values, old_rows, part in zip(best.values.T, best.rows.T, parts, strict=True):
+        level, places = np.concatenate([old_values, values[part]]), np.concatenate([old_rows, rows[part]])
+        order = strongest(level, len(best.rows))
+        new.append((level[order], places[order]))
+    return Best(*(np.stack(columns, axis=1) for columns in zip(*new, strict=True)))
+
+
+@door(finite=False, chunked=True)
 def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") -> np.ndarray:
     """The k/n rows that activate each of the n embedding elements most (the paper's Equation 4).
 
@@ -95,11 +146,19 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     - ``"drop"``: the plain union of the lists, each row where it comes first: k rows or fewer.
     - ``"keep"``: the lists as they are: k rows, the same row possibly several times.
 
+    The embeddings may also be a memory map, a Zarr or a Dask array, or an iterable of chunks (rows, n): the answer is
+    the same. An array is read in chunks, and again if refilling used up a list. An iterable is read once, and the
+    embeddings of k rows are remembered on the way.
+
     :helps: meant to show every feature that the encoder knows in its purest form; it picks extremes by design.
     :knobs: `duplicates`, what becomes of a row that is in several lists.
     """
     if duplicates not in DUPLICATES:
         raise unknown("duplicates policy", duplicates, DUPLICATES)
+    return (_pick_once if isinstance(embeddings, Iterator) else _pick)(embeddings, k, duplicates)
+
+
+def _pick(embeddings, k: int, duplicates: str) -> np.ndarray:
     n = embeddings.shape[1]
     each = k // n + (np.arange(n) < k % n)
     if duplicates == "refill":
@@ -109,18 +168,44 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     return rows if duplicates == "keep" else rows[np.sort(np.unique(rows, return_index=True)[1])]
 
 
-def _refill(embeddings: np.ndarray, each: np.ndarray) -> np.ndarray:
-    lists = best_rows(embeddings, 4 * each[0]).T
-    free = np.ones(len(embeddings), bool)
-    picked = []
-    for column, rows, share in zip(embeddings.T, lists, each, strict=True):
-        rows = rows[free[rows]][:share]
-        if len(rows) < share:  # the list is used up: rank all the rows that are still free
-            rest = np.flatnonzero(free)
-            rows = rest[strongest(column[rest], share)]
-        free[rows] = False
-        picked.append(rows)
-    return np.concatenate(picked)
+def _refill(embeddings, each: np.ndarray) -> np.ndarray:
+    """Pick from lists of four times a share. Where one is used up, make lists of the rows that are still free, for the
+    elements that still have none: the first of these is served then, so that this ends, and no lists take more memory
+    than the first.
+    """
+    k, free, picked = each.sum(), np.ones(embeddings.shape[0], bool), []
+    lists = best_rows(embeddings, 4 * each[0])
+    while True:
+        for rows, share in zip(lists.T, each[len(picked) :], strict=True):
+            rows = rows[free[rows]][:share]
+            if len(rows) < share:
+                break
+            free[rows] = False
+            picked.append(rows)
+        else:
+            return np.concatenate(picked)
+        depth = 4 * -(-k // (len(each) - len(picked)))  # fewer lists, and longer: no more entries than at first
+        lists = np.flatnonzero(free)[best_rows(chunks.remaining(embeddings, free, len(picked)), depth)]
+
+
+def _pick_once(pieces: Iterator[np.ndarray], k: int, duplicates: str) -> np.ndarray:
+    """Pick from what was picked so far and the next chunk, as if it were all there is.
+
+    This is exact: a row that is not picked from some rows is never picked when more are added. Without duplicates to
+    make up for, it is behind enough others in every list. With refilling, let one row be added, and let the elements
+    take one after the other. Before each takes, the rows that are free are those that were free without the new one,
+    and one more: the new one, or a row that was picked without it and lost its place. So that one too is a new row or
+    a picked one, and every other row finds what it found before.
+    """
+    pool, rows = None, np.empty(0, np.int64)
+    for offset, chunk in chunks.stream(pieces, least=k):
+        chunks.check_finite(chunk, offset)
+        pool = np.concatenate([chunk[:0] if pool is None else pool, chunk])
+        rows = np.concatenate([rows, np.arange(offset, offset + len(chunk))])
+        if len(pool) > k:
+            kept = np.unique(_pick(pool, k, duplicates))  # ascending, so that of equals the lowest row still wins
+            pool, rows = pool[kept], rows[kept]
+    return rows[_pick(pool, k, duplicates)]
 
 
 def _standardised(embeddings: np.ndarray) -> np.ndarray:
@@ -189,14 +274,18 @@ def pca_activations(embeddings, k, *, labels=None, seed=0, variance=0.95) -> np.
     return top_activations(np.hstack([components, -components]), k)
 
 
-@door()
+@door(finite=False, chunked=True)
 def random_subset(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """`k` rows at random without replacement, every set of k equally likely; in ascending order.
+
+    The embeddings may also be a memory map, a Zarr or a Dask array, or an iterable of chunks (rows, n): the answer is
+    the same. They are read once, to count them and to refuse bad ones.
 
     :helps: always the baseline: whatever a selector costs and promises is measured against it.
     :knobs: none.
     """
-    return np.sort(np.random.default_rng(seed).choice(len(embeddings), k, replace=False))
+    rows = chunks.finite_rows(embeddings)
+    return np.sort(np.random.default_rng(seed).choice(rows, k, replace=False))
 
 
 @door(labelled=True)

@@ -4,18 +4,19 @@ Knows nothing of how a subset was chosen: a phase is a list of image numbers and
 """
 
 import contextlib
+import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from embsel import images
+from embsel import chunks, images
 from embsel.backend import BACKEND, keras
-from embsel.errors import InputError
+from embsel.errors import InputError, require, whole
 
 ops = keras.ops
 
@@ -24,6 +25,7 @@ DECAY = 0.004  # of the weights, as the paper's: AdamW takes it from the weights
 MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
 AVERAGED = 10  # "a weighted average of the final weights": how many is not given, here about the last tenth of a run
 CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
+BATCH = 1000  # images that are predicted at a time
 
 
 @dataclass(frozen=True)
@@ -391,12 +393,48 @@ def score(logits: np.ndarray, labels: np.ndarray) -> dict:
     return {"test_loss": float(-likelihood.mean()), "test_accuracy": float((logits.argmax(axis=1) == labels).mean())}
 
 
-def embed(encoder, pixels: np.ndarray) -> np.ndarray:
-    """Return the embeddings `(N, n)` float32 of the centre crops of uint8 `pixels` `(N, H, W, C)`."""
-    return _predictor(encoder, pixels)()
+def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None = None):
+    """Return the embeddings `(N, n)` float32 of the centre crops of uint8 `pixels` `(N, H, W, C)`.
+
+    With `out`, a path ending in .npy or .zarr, neither need fit in memory: `pixels` is anything with that shape that
+    can be sliced by rows, such as a memory map or a Zarr array, and the embeddings are written to `out`, `rows` at a
+    time, and returned opened for reading. After a kill, the same call goes on where it was (`chunks.Store`). What was
+    begun with another encoder, other images, or other `rows` is refused with an InputError, and what is complete is
+    returned as it is. `progress` labels a progress bar; None shows none.
+    """
+    if out is None:
+        return _predictor(encoder, pixels)()
+    rows, shape, dtype = whole("rows", rows, 1), getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
+    good = isinstance(shape, tuple) and len(shape) == 4 and shape[0] and dtype == np.uint8
+    require(good, f"pixels: expected uint8 of shape (N, H, W, C), not empty, found {dtype} of shape {shape}.")
+    fed, entrance = _entrance(tuple(shape[1:]))
+    model = keras.Model(fed, encoder(keras.layers.CenterCrop(CROP, CROP)(entrance)))
+    made_of = {"encoder": _digest(encoder.get_weights()), "images": _digest_of_images(pixels)}
+    store = chunks.Store(out, (shape[0], model.output.shape[1]), model.output.dtype, rows, made_of)
+    bar = tqdm(initial=store.done, total=shape[0], desc=progress, disable=progress is None, leave=False)
+    with bar:
+        while store.done < shape[0]:
+            some = pixels[store.done : min(store.done + rows, shape[0])]
+            store.append(model.predict(np.asarray(some), batch_size=min(BATCH, len(some)), verbose=0))
+            chunks.release(some)
+            bar.update(len(some))
+    return store.array()
 
 
-def _predictor(network: Callable, pixels, batch: int = 1000) -> Callable[..., np.ndarray]:
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.shape} {array.dtype} ".encode() + array.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _digest_of_images(pixels) -> str:
+    """Return a digest of the shape and of 16 images from the first to the last: reading all would take a pass."""
+    some = np.unique(np.linspace(0, pixels.shape[0] - 1, 16).astype(int))
+    return _digest([np.array(pixels.shape), *(np.asarray(pixels[i : i + 1]) for i in some.tolist())])
+
+
+def _predictor(network: Callable, pixels, batch: int = BATCH) -> Callable[..., np.ndarray]:
     store = pixels if isinstance(pixels, images.ImageStore) else images.ImageStore(pixels)
     numbers, pixels = _entrance(store)
     model = keras.Model(numbers, network(keras.layers.CenterCrop(CROP, CROP)(pixels)))

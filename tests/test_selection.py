@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embsel import selection
+from embsel import chunks, selection
 from embsel.errors import InputError
 from embsel.selection import (
     DUPLICATES,
@@ -87,11 +87,11 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=[(256, 2**28), (4, 2**28), (3, 24), (1, 1)], ids=lambda p: f"groups of {p[0]}, chunks of {p[1]}")
+@pytest.fixture(params=[(256, 2**26), (4, 2**26), (3, 200), (1, 1)], ids=lambda p: f"groups of {p[0]}, {p[1]} bytes")
 def any_chunking(request, monkeypatch):
     """Small groups and chunks, so that small inputs take every path of a large one."""
     monkeypatch.setattr(selection, "GROUP_ROWS", request.param[0])
-    monkeypatch.setattr(selection, "CHUNK_VALUES", request.param[1])
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", request.param[1])
 
 
 @pytest.mark.usefixtures("any_chunking")
@@ -116,7 +116,7 @@ def test_a_worked_example():
 
 def test_top_activations_over_many_groups_and_chunks(monkeypatch):
     rng = np.random.default_rng(8)
-    monkeypatch.setattr(selection, "CHUNK_VALUES", 9 * 1000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 9 * 4 * 1000)
     embeddings = rng.normal(size=(5000, 9)).astype(np.float32)
     ranked = np.argsort(-embeddings, axis=0, kind="stable")
     assert np.array_equal(selection.best_rows(embeddings, 7), ranked[:7])
@@ -595,7 +595,7 @@ def test_selector_refuses(name, fault):
 
 
 def test_a_later_chunk_names_its_own_rows(monkeypatch):
-    monkeypatch.setattr(selection, "CHUNK_VALUES", 6 * 20)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 6 * 4 * 20)
     with pytest.raises(InputError, match="1 NaN and 0 infinite values in rows 40 to 59, the first in row 47"):
         top_activations(with_value(47, 2, np.nan), 10)
 

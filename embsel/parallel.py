@@ -1,0 +1,164 @@
+"""Training on several devices at once by Keras' own `fit`, and whether that comes to what one device comes to.
+
+The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
+gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
+this room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
+
+    python -m embsel.parallel --backend jax --devices 1 2 4
+
+Keras is imported inside the functions, not before it is known which backend it gets.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from embsel import data
+
+STEPS, BATCH, RATE = 20, 64, 0.02
+IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
+TOLERANCE = 3e-4  # of a gap: sums over devices are rounded in another order, and every step passes the rounding on
+OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """One training: `loss`, the mean over the steps so far, after each step; `start` and `end`, the network's variables
+    before and after; `devices`, how many hold them.
+    """
+
+    loss: list[float]
+    start: list[np.ndarray]
+    end: list[np.ndarray]
+    devices: int
+
+
+def split_processor(devices: int) -> None:
+    """Make so many virtual devices of the processor, and hide accelerators; before the backend computes anything."""
+    from embsel.backend import BACKEND
+
+    if BACKEND == "jax":
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", devices)
+    else:
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+        part = tf.config.LogicalDeviceConfiguration()
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [part] * devices)
+
+
+def across(devices: int) -> contextlib.AbstractContextManager:
+    """Return the context for a model on the first so many devices: make, compile and fit it inside."""
+    from embsel.backend import BACKEND, keras
+
+    if devices == 1:
+        return contextlib.nullcontext()
+    if BACKEND == "jax":
+        return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices]).scope()
+    import tensorflow as tf
+
+    names = [device.name for device in tf.config.list_logical_devices()[:devices]]
+    plain = tf.distribute.ReductionToOneDevice()  # the default's groups of devices cannot change within a process
+    return tf.distribute.MirroredStrategy(names, plain).scope()
+
+
+def in_order(count: int, seed: int) -> np.ndarray:
+    """Return the numbers, below `count`, of the images of all batches, `(STEPS * BATCH,)`, as `training.train` does."""
+    rng = np.random.default_rng(seed)
+    passes = [rng.permutation(count) for _ in range(0, STEPS * BATCH, count)]
+    return np.concatenate(passes)[: STEPS * BATCH].astype("int32")
+
+
+def fit(dataset: data.Dataset, devices: int, *, seed: int = 0, synchronized: bool = True, own: bool = False) -> Fitted:
+    """Train the book's classifier on so many devices, each with its part of every batch of BATCH images.
+
+    `seed` gives the order of the images; nothing else is random. Without `synchronized`, batch norm on TensorFlow sees
+    the share of its device alone. `own` trains with `training.train` instead, on one device.
+    """
+    from embsel import images, models, training
+    from embsel.backend import BACKEND, keras
+
+    loss: list[float] = []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _, logs: loss.append(float(logs["loss"])))
+    labels, order = dataset.train_labels.astype("int32"), in_order(len(dataset.train_labels), seed)
+    with across(devices):
+        store = images.ImageStore(dataset.train_images)
+        together = synchronized and BACKEND == "tensorflow"  # on JAX a mean over a batch is over all of it anyway
+        network = models.classifier(len(dataset.class_names), width=WIDTH, dense=DENSE, synchronized=together)
+        model = training.classifier_trainer(network, store, rate=RATE, seed=0, augment=False)
+        start = [keras.ops.convert_to_numpy(variable) for variable in network.weights]
+        if own:
+            phase = training.Phase(np.arange(len(labels)), STEPS)
+            steps = training.train(model, labels, [phase], batch=BATCH, seed=seed, every=1).column("loss")
+            loss += (np.cumsum(steps) / np.arange(1, STEPS + 1)).tolist()
+        else:
+            model.jit_compile = BACKEND == "jax"  # the trainer leaves compiling to the loop in `training`
+            model.fit(order, labels[order], batch_size=BATCH, shuffle=False, verbose=0, callbacks=[note])
+        end = [keras.ops.convert_to_numpy(variable) for variable in network.weights]
+    value = network.weights[0].value
+    holders = value.devices() if BACKEND == "jax" else getattr(value, "values", [value])
+    return Fitted(loss, start, end, len(holders))
+
+
+def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
+    """Return how far `run` is from `first` where it is farthest: `loss_gap`, as a share of the loss, and `weight_gap`,
+    of a variable at the end, as a share of the distance that training moved it.
+    """
+    loss = np.abs(np.array(run.loss) / first.loss - 1).max()
+    moved = [np.linalg.norm(end - start) for start, end in zip(first.start, first.end, strict=True)]
+    apart = [np.linalg.norm(end - other) for end, other in zip(run.end, first.end, strict=True)]
+    return {"loss_gap": float(loss), "weight_gap": float(max(np.array(apart) / moved))}
+
+
+def compare(counts: Sequence[int]) -> list[dict]:
+    """Train with the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ.
+
+    Each entry has `arm`, `devices`, `loss` and its `gaps` to the first. The ways that differ: the batches in another
+    order and, on TensorFlow, batch norm that each of several devices does for itself.
+    """
+    from embsel.backend import BACKEND
+
+    arms = [(OWN, 1, {"own": True}), *(("fit", count, {}) for count in counts), (ORDER, 1, {"seed": 1})]
+    if BACKEND == "tensorflow" and max(counts) > 1:
+        arms.append((APART, max(counts), {"synchronized": False}))
+    dataset = data.shapes(train=IMAGES, test=10)
+    runs = [fit(dataset, count, **options) for _, count, options in arms]
+    found = zip(arms, runs, strict=True)
+    return [{"arm": arm, "devices": run.devices, "loss": run.loss, **gaps(run, runs[0])} for (arm, *_), run in found]
+
+
+def measure(backend: str, counts: Sequence[int]) -> list[dict]:
+    """Return what `compare` returns in a process of its own; RuntimeError with the end of its messages if it fails."""
+    command = [sys.executable, "-m", "embsel.parallel", "--backend", backend, "--devices", *map(str, counts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the comparison on one line."""
+    parser = argparse.ArgumentParser("python -m embsel.parallel", description="Compare one device with several.")
+    parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help=f"numbers that divide {BATCH}")
+    options = parser.parse_args(arguments)
+    for count in options.devices:
+        if count < 1 or BATCH % count:
+            parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
+    os.environ["KERAS_BACKEND"] = options.backend
+    split_processor(max(options.devices))
+    print(json.dumps(compare(options.devices)))
+
+
+if __name__ == "__main__":
+    main()

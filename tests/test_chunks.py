@@ -1,0 +1,590 @@
+"""What does not fit in memory: one answer from every kind of source, little memory, a store that survives a kill."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections import deque
+from pathlib import Path
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embsel import chunks, selection, training
+from embsel.backend import keras
+from embsel.errors import InputError
+from embsel.selection import DUPLICATES, SELECTORS, random_subset, top_activations
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _here():
+    """Dask computes in this thread, save where a test has a cluster."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+# --- sources ---
+
+
+def cut(x, sizes):
+    ends = np.cumsum(sizes)
+    return [x[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def one_buffer(x, sizes):
+    """A generator that hands out the same memory again and again, as a reader with a buffer of its own does."""
+    buffer = np.empty((max(sizes), x.shape[1]), x.dtype)
+    for piece in cut(x, sizes):
+        buffer[: len(piece)] = piece
+        yield buffer[: len(piece)]
+    buffer[:] = 0
+
+
+def mapped(x, mode="r"):
+    with tempfile.NamedTemporaryFile() as file:  # the map lives on without its name
+        x.tofile(file.name)
+        return np.memmap(file.name, x.dtype, mode, shape=x.shape)
+
+
+def spaced(x):
+    wide = np.zeros((2 * len(x) + 1, x.shape[1] + 2), x.dtype)
+    wide[1::2, 1:-1] = x
+    return mapped(wide)[1::2, 1:-1]
+
+
+def stored(x, sizes):
+    array = zarr.create_array({}, shape=x.shape, chunks=(max(sizes), max(1, x.shape[1] - 1)), dtype=x.dtype)
+    array[:] = x
+    return array
+
+
+SOURCES = {
+    "array": lambda x, sizes: x,
+    "list of chunks": cut,
+    "tuple of chunks": lambda x, sizes: tuple(cut(x, sizes)),
+    "generator": lambda x, sizes: (piece for piece in cut(x, sizes)),
+    "generator with one buffer": one_buffer,
+    "queue": lambda x, sizes: deque(cut(x, sizes)),
+    "memory map": lambda x, sizes: mapped(x),
+    "writable memory map": lambda x, sizes: mapped(x, "r+"),
+    "copy-on-write map": lambda x, sizes: mapped(x, "c"),
+    "part of a map": lambda x, sizes: spaced(x),
+    "map by columns": lambda x, sizes: mapped(np.ascontiguousarray(x.T)).T,
+    "zarr": stored,
+    "dask": lambda x, sizes: da.from_array(x, chunks=(tuple(size for size in sizes if size), -1)),
+    "dask, split both ways": lambda x, sizes: da.from_array(x, chunks=(max(sizes), max(1, x.shape[1] // 2))),
+    "dask of maps with an empty block": lambda x, sizes: da.concatenate(
+        [da.from_array(piece, chunks=-1) for piece in (mapped(x[:1]), x[:0], x[1:])]
+    ),
+}
+every_source = pytest.mark.parametrize("source", SOURCES)
+
+
+@st.composite
+def problems(draw):
+    rows, elements = draw(st.integers(1, 60)), draw(st.integers(1, 7))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    values = draw(st.sampled_from([1, 3, 50, 10_000]))
+    x = rng.integers(-values, values, (rows, elements))
+    if draw(st.booleans()):
+        x = np.sort(x, axis=0)  # each chunk is better than all before
+    if draw(st.booleans()):
+        x[:] = x[:, :1]  # one ranking for all, so that refilling goes far down
+    ends = sorted(draw(st.lists(st.integers(0, rows), max_size=9)))
+    sizes = np.diff([0, *ends, rows]).tolist()  # uneven, some empty
+    return x.astype(draw(st.sampled_from(["f2", "f4", "f8", "i4", ">f4"]))), sizes, draw(st.integers(1, rows))
+
+
+@given(problems(), st.sampled_from([1, 3, 256]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
+@settings(max_examples=60)
+def test_every_source_gives_the_same_answer(problem, group_rows, chunk_bytes, seed):
+    x, sizes, k = problem
+    expected = {policy: top_activations(x, k, duplicates=policy).tolist() for policy in DUPLICATES}
+    chance = random_subset(x, k, seed=seed).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "GROUP_ROWS", group_rows)
+        patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+        for name, source in SOURCES.items():
+            for policy, rows in expected.items():
+                found = top_activations(source(x, sizes), k, duplicates=policy)
+                assert (found.dtype, found.tolist()) == (np.int64, rows), f"{name}, {policy}"
+            assert random_subset(source(x, sizes), k, seed=seed).tolist() == chance, name
+
+
+@given(problems(), st.sampled_from([1, 40, 300, 2**26]), st.integers(1, 70))
+@settings(max_examples=60)
+def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
+    x, sizes, _ = problem
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+        for name, source in SOURCES.items():
+            opened = source(x, sizes)
+            lazy = chunks.is_iterable(opened)
+            read = [
+                (offset, chunk.copy()) for offset, chunk in chunks.stream(iter(opened) if lazy else opened, least=least)
+            ]
+            lengths = [len(chunk) for _, chunk in read]
+            assert [offset for offset, _ in read] == np.cumsum([0, *lengths[:-1]]).tolist(), name
+            assert np.array_equal(np.concatenate([chunk for _, chunk in read]), x), name
+            assert min(lengths) > 0, name
+            if lazy:
+                assert all(size >= least for size in lengths[:-1]), name
+
+
+@every_source
+@pytest.mark.parametrize("select", [top_activations, random_subset])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_bad_value_is_refused_with_its_row(source, select, value, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 10 * 3 * 4)
+    x = np.random.default_rng(0).normal(size=(45, 3)).astype(np.float32)
+    x[[37, 39], 1] = value
+    with pytest.raises(InputError, match=r"expected finite values, .* the first in row 37\."):
+        select(SOURCES[source](x, [10, 10, 0, 20, 5]), 4)
+
+
+@every_source
+@pytest.mark.parametrize("select", [top_activations, random_subset])
+def test_more_rows_than_there_are_cannot_be_picked(source, select):
+    with pytest.raises(InputError, match="k: expected a whole number of at most N = 9, found 10"):
+        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 10)
+    with pytest.raises(InputError, match=r"labels: expected shape \(9,\), found \(8,\)"):
+        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=np.zeros(8, int))
+    with pytest.raises(InputError, match="labels: expected integers >= 0, found -1 in row 2"):
+        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=[0, 1, -1, 0, 1, 2, 0, 1, 2])
+    with pytest.raises(InputError, match="seed: expected"):
+        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, seed=-1)
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+BAD = {
+    "chunks of another width": (lambda: [ones(3, 2), ones(3, 4)], "found 4 elements of float32 after 3 rows, and 2"),
+    "an empty chunk of another width": (lambda: iter([ones(3, 2), ones(0, 4)]), "found 4 elements of float32 after 3"),
+    "chunks of another kind": (lambda: [ones(3, 2), np.ones((3, 2), int)], "found 2 elements of int64 after 3 rows"),
+    "rows as chunks": (lambda: iter(ones(5, 2)), r"expected chunks of shape \(rows, n\), found \(2,\) after 0 rows"),
+    "images as chunks": (lambda: iter([ones(5, 2), ones(5, 2, 2)]), r"chunks .* found \(5, 2, 2\) after 5 rows"),
+    "no columns": (lambda: [ones(5, 0)], r"expected chunks of shape \(rows, n\), found \(5, 0\)"),
+    "no chunks": (lambda: iter([]), r"expected chunks of shape \(rows, n\), found none"),
+    "empty chunks": (lambda: [ones(0, 2)] * 3, r"expected chunks of shape \(rows, n\), found only empty ones"),
+    "truth values": (lambda: [ones(3, 2) > 0], "expected floating point or integers, found bool"),
+    "words": (lambda: iter("words"), r"expected chunks of shape \(rows, n\), found \(\)"),
+    "dask images": (lambda: da.ones((4, 3, 2)), r"expected shape \(N, n\), not empty, found \(4, 3, 2\)"),
+    "dask truth values": (lambda: da.ones((4, 3)) > 0, "expected floating point or integers, found bool"),
+    "dask of unknown length": (lambda: (x := da.ones((4, 3)))[x[:, 0] > 0], r"does not know its shape; .*chunk_sizes"),
+    "zarr without rows": (lambda: zarr.zeros((0, 3)), r"expected shape \(N, n\), not empty, found \(0, 3\)"),
+    "zarr of one dimension": (lambda: zarr.zeros((9,)), r"expected shape \(N, n\), not empty, found \(9,\)"),
+}
+
+
+@pytest.mark.parametrize("select", [top_activations, random_subset])
+@pytest.mark.parametrize("fault", BAD)
+def test_what_is_no_embeddings_is_refused(fault, select):
+    make, message = BAD[fault]
+    with pytest.raises(InputError, match="embeddings: .*" + message):
+        select(make(), 2)
+
+
+def test_chunks_of_one_kind_may_differ_in_precision():
+    x = np.random.default_rng(0).integers(0, 99, (20, 3))
+    pieces = [x[:7].astype(np.float16), x[7:].astype(np.float64)]
+    assert top_activations(pieces, 9).tolist() == top_activations(x, 9).tolist()
+
+
+@pytest.mark.parametrize("name", sorted(SELECTORS))
+def test_selectors_take_chunks_or_say_which_ones_do(name):
+    x = np.random.default_rng(0).random((30, 4))
+    x /= x.sum(axis=1, keepdims=True)
+    sources = [[x[:10], x[10:]], iter([x]), da.from_array(x, chunks=7), stored(x, [7])]
+    labels = np.arange(30) % 3
+    assert SELECTORS[name](mapped(x), 6, labels=labels).tolist() == SELECTORS[name](x, 6, labels=labels).tolist()
+    for source in sources:
+        if name in ("random_subset", "top_activations", "top_activations_drop", "top_activations_keep"):
+            assert SELECTORS[name](source, 6).tolist() == SELECTORS[name](x, 6).tolist()
+        else:
+            with pytest.raises(InputError, match=r"expected an array in memory .* only top_activations and random_sub"):
+                SELECTORS[name](source, 6, labels=labels)
+
+
+def test_an_iterable_is_read_once_and_to_its_end():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    given_out = []
+
+    def pieces():
+        for i in range(0, 40, 8):
+            given_out.append(i)
+            yield x[i : i + 8]
+
+    assert top_activations(pieces(), 39).tolist() == top_activations(x, 39).tolist()
+    assert given_out == [0, 8, 16, 24, 32]
+
+
+def test_what_a_list_of_lists_is_has_not_changed():
+    x = np.random.default_rng(4).normal(size=(60, 12))
+    expected = top_activations(x, 11).tolist()
+    assert top_activations(x.tolist(), 11).tolist() == expected
+    assert top_activations(list(x), 11).tolist() == expected
+    assert top_activations(deque(x.tolist()), 11).tolist() == expected
+
+
+# --- memory ---
+
+
+def test_an_iterable_needs_the_memory_of_a_few_chunks_and_of_the_subset(monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**20)
+    piece = np.random.default_rng(0).normal(size=(500, 50)).astype(np.float32)  # 100 kB, 300 times
+    k = 4000  # 0.8 MB
+    for select in (top_activations, random_subset):
+        tracemalloc.start()
+        rows = select((piece + i % 7 for i in range(300)), k)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(rows) == k
+        assert peak < 12 * 2**20
+
+
+def test_refilling_far_down_the_lists_needs_no_lists_of_all_rows():
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.permutation(20_000)[:, None], 60, axis=1).astype(np.float32)  # all want the same rows
+    tracemalloc.start()
+    rows = top_activations(x, 5000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows.tolist() == np.argsort(-x[:, 0], kind="stable")[:5000].tolist()
+    assert peak < 3 * x.nbytes  # lists of 5000 for each element would be 3.6 MB of rows and values, several times over
+
+
+def resident(array):
+    """Bytes of the file under a memory map that the system counts as this process's."""
+    begin = f"{np.frombuffer(array._mmap, np.uint8).ctypes.data:x}-"
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if line.startswith(begin))
+    return 1024 * int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_a_memory_map_is_read_without_staying_in_memory(mode, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**20)
+    x = np.random.default_rng(0).normal(size=(80_000, 50)).astype(np.float32)  # 16 MB
+    array = mapped(x, mode)
+    plain = np.asarray(array)[100:, :]
+    if mode != "r":
+        array[50_000] = 99  # not on the disk
+    top_activations(plain, 50)
+    if mode != "c":
+        assert resident(array) < 3 * 2**20
+    if mode != "r":
+        assert (array[50_000] == 99).all(), "what was written into the map is still there"
+        assert top_activations(array, 50)[0] == 50_000
+    assert float(array.sum()) != 0
+    assert resident(array) > 12 * 2**20, "the measure measures"
+
+
+def test_a_system_without_advice_is_no_trouble(monkeypatch):
+    monkeypatch.delattr(chunks.mmap, "MADV_DONTNEED", raising=False)
+    x = np.random.default_rng(0).normal(size=(100, 5))
+    assert top_activations(mapped(x), 10).tolist() == top_activations(x, 10).tolist()
+
+
+# --- Dask ---
+
+
+def test_the_tree_of_dask_is_made_of_the_two_functions():
+    x = np.random.default_rng(0).integers(0, 5, (100, 4))
+    array = da.from_array(x, chunks=(7, 2))
+    whole = selection.best_of_chunk(x, 6)
+    for split_every in (2, 3, 8, 100):
+        tree = chunks.best_of_dask(array, 6, split_every=split_every)
+        assert np.array_equal(tree.compute().rows, whole.rows)
+        assert np.array_equal(tree.compute().values, whole.values)
+    names = [str(key) for key in chunks.best_of_dask(array, 6, split_every=4).__dask_graph__()]
+    assert sum("best_of_chunk" in name for name in names) == 15
+    assert sum("merge_all" in name for name in names) == 4 + 1
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_answer_and_keeps_the_blocks():
+    from distributed import Client
+
+    x, here = np.random.default_rng(0).integers(0, 9, (4000, 6)), os.getpid()
+
+    def elsewhere(block):
+        assert os.getpid() != here, "a block was made by the client"
+        return block
+
+    with Client(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None):
+        array = da.from_array(x, chunks=(300, 3)).map_blocks(elsewhere, dtype=x.dtype, meta=x[:0])
+        with dask.config.set(scheduler="distributed"):
+            for policy in DUPLICATES:
+                found = top_activations(array, 3000, duplicates=policy)
+                assert found.tolist() == top_activations(x, 3000, duplicates=policy).tolist()
+            assert random_subset(array, 30).tolist() == random_subset(x, 30).tolist()
+            with pytest.raises(InputError, match="the first in row 17"):
+                top_activations(da.from_array(np.where(np.arange(40)[:, None] == 17, np.nan, ones(40, 3)), chunks=8), 2)
+
+
+def test_what_travels_can_be_pickled():
+    best = selection.best_of_chunk(ones(5, 2), 3)
+    for thing in (best, selection.best_of_chunk, selection.merge_all, chunks.check_finite):
+        assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
+
+
+# --- the store of embed ---
+
+
+def encoder(seed=0, n=5):
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((24, 24, 1)), keras.layers.Flatten(), keras.layers.Dense(n)])
+
+
+def pictures(count=95, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 26, 25, 1), np.uint8)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """How many images each call of the encoder computed."""
+    sizes, predict = [], keras.Model.predict
+
+    def counted(self, x, **options):
+        sizes.append(len(x))
+        return predict(self, x, **options)
+
+    monkeypatch.setattr(keras.Model, "predict", counted)
+    return sizes
+
+
+kinds = pytest.mark.parametrize("name", ["vectors.npy", "vectors.zarr"])
+
+
+@kinds
+@pytest.mark.parametrize("source", ["array", "memory map", "zarr"])
+def test_embed_to_a_store_is_embed_in_memory(name, source, tmp_path, computed):
+    x = pictures()
+    expected = training.embed(encoder(), x)
+    opened = {"array": lambda: x, "memory map": lambda: mapped(x), "zarr": lambda: zarr.array(x, chunks=(9, 26, 25, 1))}
+    computed.clear()
+    found = training.embed(encoder(), opened[source](), tmp_path / "new" / name, rows=20)
+    assert (found.shape, found.dtype) == ((95, 5), np.float32)
+    np.testing.assert_allclose(found[:], expected, rtol=1e-5, atol=1e-5)
+    assert computed == [20, 20, 20, 20, 15]
+    assert top_activations(found, 20).tolist() == top_activations(found[:], 20).tolist()
+    again = training.embed(encoder(), x, tmp_path / "new" / name, rows=20)
+    assert np.array_equal(again[:], found[:])
+    assert len(computed) == 5, "what is complete is not computed again"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [name, f"{name}.progress.json"]
+    with pytest.raises((ValueError, PermissionError)):
+        again[0] = 1
+
+
+class Killed(BaseException):
+    pass
+
+
+def die(*_, **__):
+    raise Killed
+
+
+def die_in_the_third_call_of_the_encoder(patch, computed):
+    predict = keras.Model.predict
+    patch.setattr(
+        keras.Model, "predict", lambda self, x, **options: die() if len(computed) == 2 else predict(self, x, **options)
+    )
+
+
+def die_with_half_of_the_third_rows_written(patch, computed):
+    append = chunks.Store.append
+
+    def half(store, values):
+        if store.done == 40:
+            patch.setattr(chunks.Store, "_count", die)
+            append(store, values[: len(values) // 2] * 0 + 7)
+        append(store, values)
+
+    patch.setattr(chunks.Store, "append", half)
+
+
+def counts_60(file):
+    return str(file).endswith(".progress.json.part") and '"done": 60' in Path(file).read_text()
+
+
+def die_before_the_third_rows_are_counted(patch, computed):
+    replace = os.replace
+    patch.setattr(chunks.os, "replace", lambda a, b: die() if counts_60(a) else replace(a, b))
+
+
+def die_before_the_array_is_made(patch, computed):
+    patch.setattr(chunks.np.lib.format, "open_memmap", die)
+    patch.setattr(zarr, "create_array", die)
+
+
+def die_with_the_array_half_made(patch, computed):
+    patch.setattr(chunks.np.lib.format, "open_memmap", lambda path, *_: die(Path(path).write_bytes(b"\x93NUM")))
+    patch.setattr(zarr, "create_array", lambda path, **_: die(Path(path).mkdir()))
+
+
+MOMENTS = {
+    die_in_the_third_call_of_the_encoder: 40,
+    die_with_half_of_the_third_rows_written: 40,
+    die_before_the_third_rows_are_counted: 40,
+    die_before_the_array_is_made: 0,
+    die_with_the_array_half_made: 0,
+}
+
+
+@kinds
+@pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
+def test_embed_goes_on_after_a_kill_at_any_moment(name, moment, tmp_path, computed):
+    x = pictures()
+    expected = training.embed(encoder(), x, tmp_path / f"whole_{name}", rows=20)[:]
+    out = tmp_path / name
+    computed.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        moment(patch, computed)
+        with pytest.raises(Killed):
+            training.embed(encoder(), x, out, rows=20)
+    computed.clear()
+    found = training.embed(encoder(), x, out, rows=20)
+    assert np.array_equal(found[:], expected)
+    assert sum(computed) == 95 - MOMENTS[moment]
+
+
+CHILD = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+import test_chunks
+from embsel import chunks, training
+
+replace = os.replace
+def killing(part, mark):
+    if test_chunks.counts_60(part):  # the rows are written, and not yet counted
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(part, mark)
+os.replace = killing
+training.embed(test_chunks.encoder(), test_chunks.pictures(), sys.argv[2], rows=20)
+"""
+
+
+@kinds
+def test_embed_goes_on_after_kill_9(name, tmp_path, computed, root):
+    out = tmp_path / name
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(out)],
+        check=False, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert json.loads((tmp_path / f"{name}.progress.json").read_text())["done"] == 40
+    before = np.array((np.load(out, mmap_mode="r") if name.endswith("npy") else zarr.open_array(out, mode="r"))[:40])
+    found = training.embed(encoder(), pictures(), out, rows=20)
+    assert computed == [20, 20, 15], "the finished chunks are not computed again"
+    assert np.array_equal(found[:40], before)
+    assert np.array_equal(found[:], training.embed(encoder(), pictures(), tmp_path / f"whole_{name}", rows=20)[:])
+
+
+def changed():
+    x = pictures()
+    x[-1, 0, 0, 0] ^= 1
+    return x
+
+
+OTHERS = {
+    "encoder": ({"encoder": lambda: encoder(1)}, "encoder: then .*, now "),
+    "width": ({"encoder": lambda: encoder(0, 6)}, r"shape: then \[95, 5\], now \[95, 6\]"),
+    "images": ({"pixels": lambda: pictures(seed=1)}, "images: then .*, now "),
+    "last image": ({"pixels": changed}, "images: then .*, now "),
+    "number of images": ({"pixels": lambda: pictures(94)}, r"shape: then \[95, 5\], now \[94, 5\]"),
+    "rows": ({"rows": lambda: 30}, "rows: then 20, now 30"),
+    "dtype": ({}, "dtype: then float16, now float32"),
+}
+
+
+@kinds
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_store_of_something_else_is_refused(name, finished, other, tmp_path, computed):
+    options = {"encoder": encoder, "pixels": pictures, "rows": lambda: 20}
+    out, mark = tmp_path / name, tmp_path / f"{name}.progress.json"
+    training.embed(**{key: make() for key, make in options.items()}, out=out)
+    known = json.loads(mark.read_text())
+    mark.write_text(
+        json.dumps(known | ({} if finished else {"done": 40}) | ({} if OTHERS[other][0] else {"dtype": "float16"}))
+    )
+    before, text = chunks.Store.array(fake_store(out))[:].copy(), mark.read_text()
+    computed.clear()
+    with pytest.raises(InputError, match=f"was begun with something else.*{OTHERS[other][1]}.*to start anew"):
+        training.embed(**{key: make() for key, make in (options | OTHERS[other][0]).items()}, out=out)
+    assert computed == []
+    assert (mark.read_text(), before.tolist()) == (text, chunks.Store.array(fake_store(out))[:].tolist())
+
+
+def fake_store(path):
+    store = object.__new__(chunks.Store)
+    store.path = path
+    return store
+
+
+@kinds
+def test_what_embed_did_not_begin_is_left_alone(name, tmp_path):
+    out = tmp_path / name
+    out.write_text("precious")
+    with pytest.raises(InputError, match=r"is there already, and no .*progress\.json says what it is made of"):
+        training.embed(encoder(), pictures(), out)
+    assert out.read_text() == "precious"
+
+
+@kinds
+def test_a_removed_array_is_made_anew_and_another_shape_is_refused(name, tmp_path, computed):
+    import shutil
+
+    out = tmp_path / name
+    expected = training.embed(encoder(), pictures(), out, rows=20)[:].copy()
+    shutil.rmtree(out) if out.is_dir() else out.unlink()
+    assert np.array_equal(training.embed(encoder(), pictures(), out, rows=20)[:], expected)
+    assert sum(computed) == 2 * 95
+    if name.endswith("npy"):
+        np.save(out, ones(3, 4))
+    else:
+        zarr.create_array(str(out), data=ones(3, 4), overwrite=True)
+    with pytest.raises(InputError, match=r"has another shape or dtype than .*progress\.json says"):
+        training.embed(encoder(), pictures(), out, rows=20)
+
+
+def test_a_torn_mark_is_refused(tmp_path):
+    out = tmp_path / "vectors.npy"
+    training.embed(encoder(), pictures(), out)
+    (tmp_path / "vectors.npy.progress.json").write_text('{"done": ')
+    with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
+        training.embed(encoder(), pictures(), out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": "vectors.npz"}, "out: expected a path that ends in .npy or .zarr, found 'vectors.npz'"),
+        ({"rows": 0}, "rows: expected a whole number of at least 1, found 0"),
+        ({"rows": 2.5}, "rows: expected a whole number"),
+        ({"pixels": pictures() / 255}, r"pixels: expected uint8 of shape \(N, H, W, C\), .*found float64"),
+        ({"pixels": pictures()[..., 0]}, r"pixels: .* found uint8 of shape \(95, 26, 25\)"),
+        ({"pixels": pictures()[:0]}, r"pixels: .*not empty, found uint8 of shape \(0, 26, 25, 1\)"),
+        ({"pixels": [1, 2]}, "pixels: .*found None of shape None"),
+        ({"pixels": pictures()[:, :20]}, "24 x 24 pixels, and the images have only 20 x 25"),
+    ],
+)
+def test_embed_refuses(options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        training.embed(**({"encoder": encoder(), "pixels": pictures(), "out": "vectors.npy"} | options))
+    assert list(tmp_path.iterdir()) == []
