@@ -99,7 +99,7 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
         maxima = group_maxima(chunk, offset)
         full = best is not None and len(best.rows) == depth
         promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
-        if not full or (depth < len(maxima) and promising.mean() > 0.5):  # such as rows in ascending order
+        if not full or promising.mean() > 0.5:  # as where rows ascend: too many to let them wait
             here = best_of_chunk(chunk, depth, offset, maxima)
             best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
             continue
