@@ -15,7 +15,7 @@ import numpy as np
 
 from embsel.errors import InputError, require
 
-CHUNK_BYTES = 2**26  # read at a time: large beside what a chunk costs to look after, small beside any memory
+CHUNK_BYTES = 2**27  # read at a time: large beside what a chunk costs to look after, small beside any memory
 
 
 def is_dask(source) -> bool:
@@ -165,10 +165,20 @@ def finite_rows(source) -> int:
 
 
 def remaining(source, free: np.ndarray, first: int):
-    """Return the rows of a source where `free` `(N,)` is true and its elements from `first` on, as another source."""
-    if is_dask(source):
-        return source[np.flatnonzero(free)][:, first:]
-    return (chunk[free[offset : offset + len(chunk)], first:] for offset, chunk in stream(source))
+    """Return the rows of a source where `free` `(N,)` is true, numbered anew, and its elements from `first` on.
+
+    Of a Dask array that is a Dask array, and else what `stream` would give.
+    """
+    return source[np.flatnonzero(free)][:, first:] if is_dask(source) else _remaining(source, free, first)
+
+
+def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
+    number = 0
+    for offset, chunk in stream(source):
+        rows = free[offset : offset + len(chunk)]
+        if rows.any():
+            yield number, (chunk if rows.all() else chunk[rows])[:, first:]
+        number += rows.sum()
 
 
 def dask_blocks(array) -> list[tuple]:

@@ -24,7 +24,7 @@ from embsel.errors import require, unknown
 from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
-GROUP_ROWS = 256  # rows that share one maximum in `group_maxima`: a group fits the processor's cache
+GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4
 
 
 class Best(NamedTuple):
@@ -36,17 +36,20 @@ class Best(NamedTuple):
 
 def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     """Maximum of each element over each GROUP_ROWS rows, (groups, n); InputError if a value is not finite."""
-    groups = [chunk[i : i + GROUP_ROWS] for i in range(0, len(chunk), GROUP_ROWS)]
-    highs = np.empty((len(groups), chunk.shape[1]), chunk.dtype)
-    lows = np.empty(len(groups), chunk.dtype)
-    for group, high, i in zip(groups, highs, range(len(groups)), strict=True):
-        if len(group) % 16 == 0:  # a few long rows instead of many short ones: less overhead for each
-            group = group.reshape(16, -1)
-        group.max(axis=0).reshape(-1, chunk.shape[1]).max(axis=0, out=high)  # shows NaN and +inf
-        lows[i] = group.min()  # shows -inf; the group is in the cache by now, so this costs little
-    if not (np.isfinite(highs).all() and np.isfinite(lows).all()):
+    n, step = chunk.shape[1], 8 * GROUP_ROWS  # rows at a time: they fit the processor's cache
+    maxima = np.empty((-(-len(chunk) // GROUP_ROWS), n), chunk.dtype)
+    lows = []
+    for i in range(0, len(chunk), step):
+        block, highs = chunk[i : i + step], maxima[i // GROUP_ROWS : (i + step) // GROUP_ROWS]
+        whole = len(block) // GROUP_ROWS  # groups; first a maximum of four long rows of each, which is quick
+        fourths = block[: whole * GROUP_ROWS].reshape(whole, 4, GROUP_ROWS // 4 * n).max(axis=1)
+        fourths.reshape(whole, GROUP_ROWS // 4, n).max(axis=1, out=highs[:whole])
+        if whole < len(highs):  # the last group may be shorter
+            block[whole * GROUP_ROWS :].max(axis=0, out=highs[whole])
+        lows.append(block.min())  # shows -inf, as maxima show NaN and +inf; what is in the cache costs little
+    if not (np.isfinite(maxima).all() and np.isfinite(lows).all()):
         chunks.check_finite(chunk, offset)
-    return highs
+    return maxima
 
 
 def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0, maxima: np.ndarray | None = None) -> Best:
@@ -83,19 +86,20 @@ def merge_all(bests: Sequence[Best], depth: int) -> Best:
 
 
 def best_rows(embeddings, depth: int) -> np.ndarray:
-    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first; of any source.
+    """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first.
 
+    `embeddings` are a source that can be read again, or an iterator of numbers and chunks as of `chunks.stream`.
     As soon as the lists are full, a value has to be above the weakest of its list. The few that are wait until they are
     as many as the lists are long; only then the lists are made anew.
     """
     if chunks.is_dask(embeddings):
         return chunks.best_of_dask(embeddings, depth).compute().rows
     best, waiting = None, []
-    for offset, chunk in chunks.stream(embeddings):
+    for offset, chunk in embeddings if isinstance(embeddings, Iterator) else chunks.stream(embeddings):
         maxima = group_maxima(chunk, offset)
         full = best is not None and len(best.rows) == depth
         promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
-        if not full or (depth < len(maxima) and promising.mean() > 0.5):  # such as rows in ascending order
+        if not full or promising.mean() > 0.5:  # as where rows ascend: too many to let them wait
             here = best_of_chunk(chunk, depth, offset, maxima)
             best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
             continue
@@ -108,11 +112,13 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
 def _above(chunk: np.ndarray, promising: np.ndarray, weakest: np.ndarray, offset: int) -> list[tuple]:
     """The values above `weakest` (n,) in the groups that are `promising` (groups, n): values, rows and elements."""
     found = []
-    for i in np.flatnonzero(promising.any(axis=1)):
-        elements = np.flatnonzero(promising[i])
-        group = chunk[i * GROUP_ROWS : (i + 1) * GROUP_ROWS, elements]
-        rows, places = np.nonzero(group > weakest[elements])
-        found.append((group[rows, places], rows + (offset + i * GROUP_ROWS), elements[places]))
+    groups, elements = np.nonzero(promising)
+    for i in range(0, len(groups), 2**15):  # so many at a time need a few megabytes
+        group, element = groups[i : i + 2**15, None], elements[i : i + 2**15, None]
+        rows = group * GROUP_ROWS + np.arange(GROUP_ROWS)
+        values = chunk[np.minimum(rows, len(chunk) - 1), element]
+        above = (values > weakest[element]) & (rows < len(chunk))
+        found.append((values[above], rows[above] + offset, np.broadcast_to(element, rows.shape)[above]))
     return found
 
 
@@ -170,10 +176,12 @@ def _pick(embeddings, k: int, duplicates: str) -> np.ndarray:
 
 def _refill(embeddings, each: np.ndarray) -> np.ndarray:
     """Pick from lists of four times a share. Where one is used up, make lists of the rows that are still free, for the
-    elements that still have none: the first of these is served then, so that this ends, and no lists take more memory
-    than the first.
+    elements that still have none: the first of these is served then, so that this ends.
+
+    Those lists are as long as a chunk's memory allows, for each costs a pass. No list need be longer than what is left
+    to pick, as the elements before take fewer than that.
     """
-    k, free, picked = each.sum(), np.ones(embeddings.shape[0], bool), []
+    free, picked = np.ones(embeddings.shape[0], bool), []
     lists = best_rows(embeddings, 4 * each[0])
     while True:
         for rows, share in zip(lists.T, each[len(picked) :], strict=True):
@@ -184,7 +192,8 @@ def _refill(embeddings, each: np.ndarray) -> np.ndarray:
             picked.append(rows)
         else:
             return np.concatenate(picked)
-        depth = 4 * -(-k // (len(each) - len(picked)))  # fewer lists, and longer: no more entries than at first
+        left = each[len(picked) :]
+        depth = min(left.sum(), max(4 * left[0], chunks.CHUNK_BYTES // (16 * len(left))))  # 16 bytes: value and row
         lists = np.flatnonzero(free)[best_rows(chunks.remaining(embeddings, free, len(picked)), depth)]
 
 

@@ -104,7 +104,7 @@ def problems(draw):
     return x.astype(draw(st.sampled_from(["f2", "f4", "f8", "i4", ">f4"]))), sizes, draw(st.integers(1, rows))
 
 
-@given(problems(), st.sampled_from([1, 3, 256]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
+@given(problems(), st.sampled_from([4, 32]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
 @settings(max_examples=60)
 def test_every_source_gives_the_same_answer(problem, group_rows, chunk_bytes, seed):
     x, sizes, k = problem

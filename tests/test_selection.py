@@ -87,7 +87,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=[(256, 2**26), (4, 2**26), (3, 200), (1, 1)], ids=lambda p: f"groups of {p[0]}, {p[1]} bytes")
+@pytest.fixture(params=[(32, 2**26), (4, 2**26), (8, 200), (4, 1)], ids=lambda p: f"groups of {p[0]}, {p[1]} bytes")
 def any_chunking(request, monkeypatch):
     """Small groups and chunks, so that small inputs take every path of a large one."""
     monkeypatch.setattr(selection, "GROUP_ROWS", request.param[0])
