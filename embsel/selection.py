@@ -25,6 +25,7 @@ from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4
+FEW = 1 / 32  # of the groups of a chunk; what waits of them, 20 bytes for 4, is a sixth of the chunk at most
 
 
 class Best(NamedTuple):
@@ -99,7 +100,7 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
         maxima = group_maxima(chunk, offset)
         full = best is not None and len(best.rows) == depth
         promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
-        if not full or promising.mean() > 0.5:  # as where rows ascend: too many to let them wait
+        if not full or promising.mean() > FEW:  # as where rows ascend: too many to let them wait
             here = best_of_chunk(chunk, depth, offset, maxima)
             best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
             continue

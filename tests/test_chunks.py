@@ -104,14 +104,21 @@ def problems(draw):
     return x.astype(draw(st.sampled_from(["f2", "f4", "f8", "i4", ">f4"]))), sizes, draw(st.integers(1, rows))
 
 
-@given(problems(), st.sampled_from([4, 32]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
+@given(
+    problems(),
+    st.sampled_from([4, 32]),
+    st.sampled_from([selection.FEW, 0.5]),
+    st.sampled_from([1, 40, 300, 2**26]),
+    st.integers(0, 9),
+)
 @settings(max_examples=60)
-def test_every_source_gives_the_same_answer(problem, group_rows, chunk_bytes, seed):
+def test_every_source_gives_the_same_answer(problem, group_rows, few, chunk_bytes, seed):
     x, sizes, k = problem
     expected = {policy: top_activations(x, k, duplicates=policy).tolist() for policy in DUPLICATES}
     chance = random_subset(x, k, seed=seed).tolist()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "GROUP_ROWS", group_rows)
+        patch.setattr(selection, "FEW", few)
         patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
         for name, source in SOURCES.items():
             for policy, rows in expected.items():
