@@ -24,9 +24,14 @@ def is_dask(source) -> bool:
 
 
 def is_zarr(source) -> bool:
-    """Whether `source` is a Zarr array, or another that says in `chunks` how it is stored."""
-    stored = getattr(source, "chunks", None)
-    return isinstance(stored, tuple) and all(isinstance(size, int) for size in stored) and hasattr(source, "shape")
+    """Whether `source` is a Zarr array, or sliced like one, as an h5py dataset is.
+
+    Such arrays say in `chunks` how many rows, columns ... are stored together; None means that all rows lie in a line.
+    """
+    if isinstance(source, np.ndarray) or not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        return False
+    stored = getattr(source, "chunks", ...)
+    return stored is None or (isinstance(stored, tuple) and all(isinstance(size, int) for size in stored))
 
 
 def is_iterable(source) -> bool:
@@ -103,7 +108,8 @@ def _chunks(source, least: int) -> Iterator[np.ndarray]:
         return _gathered(source, least)
     if is_dask(source):
         return _gathered((block.compute() for block, _ in dask_blocks(source)), least)
-    unit = 1 if isinstance(source, np.ndarray) else source.chunks[0]  # a stored chunk is decoded as a whole
+    stored = getattr(source, "chunks", None)  # None also for a NumPy array
+    unit = stored[0] if stored else 1  # a stored chunk is decoded as a whole
     row_bytes = source.shape[1] * source.dtype.itemsize
     return _sliced(source, max(1, CHUNK_BYTES // (row_bytes * unit)) * unit)
 

@@ -67,6 +67,22 @@ def stored(x, sizes):
     return array
 
 
+class Sliced:
+    """What h5py's datasets are like: `chunks` is None where rows lie in a line, and `np.asarray` reads everything."""
+
+    def __init__(self, x, stored):
+        self.x, self.shape, self.dtype, self.chunks = x, x.shape, x.dtype, stored
+        self.asked = []  # how many rows at a time
+
+    def __getitem__(self, rows):
+        part = self.x[rows].copy()
+        self.asked.append(len(part))
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("all was read at once")
+
+
 SOURCES = {
     "array": lambda x, sizes: x,
     "list of chunks": cut,
@@ -80,6 +96,8 @@ SOURCES = {
     "part of a map": lambda x, sizes: spaced(x),
     "map by columns": lambda x, sizes: mapped(np.ascontiguousarray(x.T)).T,
     "zarr": stored,
+    "sliced, in chunks": lambda x, sizes: Sliced(x, (max(1, len(x) // 3), x.shape[1])),
+    "sliced, in one piece": lambda x, sizes: Sliced(x, None),
     "dask": lambda x, sizes: da.from_array(x, chunks=(tuple(size for size in sizes if size), -1)),
     "dask, split both ways": lambda x, sizes: da.from_array(x, chunks=(max(sizes), max(1, x.shape[1] // 2))),
     "dask of maps with an empty block": lambda x, sizes: da.concatenate(
@@ -169,6 +187,16 @@ def test_more_rows_than_there_are_cannot_be_picked(source, select):
         select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=[0, 1, -1, 0, 1, 2, 0, 1, 2])
     with pytest.raises(InputError, match="seed: expected"):
         select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, seed=-1)
+
+
+@pytest.mark.parametrize(("stored_rows", "read"), [(None, 25), (4, 24), (30, 30)])
+def test_what_is_only_sliced_is_read_in_whole_chunks(stored_rows, read, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 25 * 3 * 4)
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    for select in (top_activations, random_subset):
+        source = Sliced(x, None if stored_rows is None else (stored_rows, 3))
+        assert select(source, 6).tolist() == select(x, 6).tolist()
+        assert set(source.asked[:-1]) == {read}
 
 
 def ones(*shape):
