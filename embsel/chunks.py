@@ -93,8 +93,8 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
 def stream(source, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the rows of any source in order, as the number of a chunk's first row and the chunk `(rows, n)`.
 
-    Chunks hold CHUNK_BYTES or somewhat more, however small the pieces of the source are, and at least `least` rows;
-    the last may hold less, and so may those of an array. None is empty. A chunk is good until the next is asked for:
+    Chunks hold about CHUNK_BYTES, however small the pieces of the source are, and at least `least` rows; the last may
+    hold less. None is empty. A chunk is good until the next is asked for:
     then the pages of a memory map are given back.
     """
     offset = 0
@@ -111,7 +111,7 @@ def _chunks(source, least: int) -> Iterator[np.ndarray]:
     stored = getattr(source, "chunks", None)  # None also for a NumPy array
     unit = stored[0] if stored else 1  # a stored chunk is decoded as a whole
     row_bytes = source.shape[1] * source.dtype.itemsize
-    return _sliced(source, max(1, CHUNK_BYTES // (row_bytes * unit)) * unit)
+    return _sliced(source, max(1, CHUNK_BYTES // (row_bytes * unit), -(-least // unit)) * unit)
 
 
 def _sliced(array, step: int) -> Iterator[np.ndarray]:

@@ -92,6 +92,7 @@ def any_chunking(request, monkeypatch):
     """Small groups and chunks, so that small inputs take every path of a large one."""
     monkeypatch.setattr(selection, "GROUP_ROWS", request.param[0])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", request.param[1])
+    monkeypatch.setattr(selection, "DEPTHS", 0)
     monkeypatch.setattr(selection, "FEW", 0.5)  # 1/32 of so few groups is less than one
 
 
@@ -600,7 +601,7 @@ def test_selector_refuses(name, fault):
 def test_a_later_chunk_names_its_own_rows(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 6 * 4 * 20)
     with pytest.raises(InputError, match="1 NaN and 0 infinite values in rows 40 to 59, the first in row 47"):
-        top_activations(with_value(47, 2, np.nan), 10)
+        top_activations(with_value(47, 2, np.nan), 6)
 
 
 def test_finite_extremes_pass():
