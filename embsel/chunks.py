@@ -175,7 +175,7 @@ def remaining(source, free: np.ndarray, first: int):
 
     Of a Dask array that is a Dask array, and else what `stream` would give.
     """
-    return source[np.flatnonzero(free)][:, first:] if is_dask(source) else _remaining(source, free, first)
+    return (_remaining_of_dask if is_dask(source) else _remaining)(source, free, first)
 
 
 def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -183,8 +183,26 @@ def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.n
     for offset, chunk in stream(source):
         rows = free[offset : offset + len(chunk)]
         if rows.any():
-            yield number, (chunk if rows.all() else chunk[rows])[:, first:]
+            yield number, _kept(chunk, rows, first)
         number += rows.sum()
+
+
+def _remaining_of_dask(array, free: np.ndarray, first: int):
+    import dask
+    import dask.array
+
+    blocks, kept = dask_blocks(array), dask.delayed(_kept)  # each gets its part of `free`, a byte for a row
+    masks = np.split(free, [offset for _, offset in blocks[1:]])
+    parts = [
+        dask.array.from_delayed(kept(block, mask, first), (int(mask.sum()), array.shape[1] - first), array.dtype)
+        for (block, _), mask in zip(blocks, masks, strict=True)
+        if mask.any()
+    ]
+    return dask.array.concatenate(parts)
+
+
+def _kept(chunk: np.ndarray, rows: np.ndarray, first: int) -> np.ndarray:
+    return (chunk if rows.all() else chunk[rows])[:, first:]
 
 
 def dask_blocks(array) -> list[tuple]:

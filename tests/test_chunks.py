@@ -349,6 +349,17 @@ def test_the_tree_of_dask_is_made_of_the_two_functions():
     assert sum("merge_all" in name for name in names) == 4 + 1
 
 
+def test_what_remains_of_dask_takes_a_byte_for_a_row_into_the_graph():
+    import cloudpickle
+
+    free = np.random.default_rng(0).random(200_000) < 0.9
+    free[20_000:40_000] = False  # a whole block
+    x = da.arange(400_000, chunks=40_000).reshape(200_000, 2)
+    found = chunks.remaining(x, free, 1)
+    assert np.array_equal(found.compute(), x.compute()[free, 1:])
+    assert len(cloudpickle.dumps(dict(found.__dask_graph__()))) < 2 * len(free)
+
+
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_answer_and_keeps_the_blocks():
     from distributed import Client
