@@ -24,9 +24,14 @@ def is_dask(source) -> bool:
 
 
 def is_zarr(source) -> bool:
-    """Whether `source` is a Zarr array, or another that says in `chunks` how it is stored."""
-    stored = getattr(source, "chunks", None)
-    return isinstance(stored, tuple) and all(isinstance(size, int) for size in stored) and hasattr(source, "shape")
+    """Whether `source` is a Zarr array, or sliced like one, as an h5py dataset is.
+
+    Such arrays say in `chunks` how many rows, columns ... are stored together; None means that all rows lie in a line.
+    """
+    if isinstance(source, np.ndarray) or not all(hasattr(source, name) for name in ("shape", "dtype", "__getitem__")):
+        return False
+    stored = getattr(source, "chunks", ...)
+    return stored is None or (isinstance(stored, tuple) and all(isinstance(size, int) for size in stored))
 
 
 def is_iterable(source) -> bool:
@@ -88,8 +93,8 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
 def stream(source, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the rows of any source in order, as the number of a chunk's first row and the chunk `(rows, n)`.
 
-    Chunks hold CHUNK_BYTES or somewhat more, however small the pieces of the source are, and at least `least` rows;
-    the last may hold less, and so may those of an array. None is empty. A chunk is good until the next is asked for:
+    Chunks hold about CHUNK_BYTES, however small the pieces of the source are, and at least `least` rows; the last may
+    hold less. None is empty. A chunk is good until the next is asked for:
     then the pages of a memory map are given back.
     """
     offset = 0
@@ -103,9 +108,10 @@ def _chunks(source, least: int) -> Iterator[np.ndarray]:
         return _gathered(source, least)
     if is_dask(source):
         return _gathered((block.compute() for block, _ in dask_blocks(source)), least)
-    unit = 1 if isinstance(source, np.ndarray) else source.chunks[0]  # a stored chunk is decoded as a whole
+    stored = getattr(source, "chunks", None)  # None also for a NumPy array
+    unit = stored[0] if stored else 1  # a stored chunk is decoded as a whole
     row_bytes = source.shape[1] * source.dtype.itemsize
-    return _sliced(source, max(1, CHUNK_BYTES // (row_bytes * unit)) * unit)
+    return _sliced(source, max(1, CHUNK_BYTES // (row_bytes * unit), -(-least // unit)) * unit)
 
 
 def _sliced(array, step: int) -> Iterator[np.ndarray]:
@@ -169,7 +175,7 @@ def remaining(source, free: np.ndarray, first: int):
 
     Of a Dask array that is a Dask array, and else what `stream` would give.
     """
-    return source[np.flatnonzero(free)][:, first:] if is_dask(source) else _remaining(source, free, first)
+    return (_remaining_of_dask if is_dask(source) else _remaining)(source, free, first)
 
 
 def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -177,8 +183,26 @@ def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.n
     for offset, chunk in stream(source):
         rows = free[offset : offset + len(chunk)]
         if rows.any():
-            yield number, (chunk if rows.all() else chunk[rows])[:, first:]
+            yield number, _kept(chunk, rows, first)
         number += rows.sum()
+
+
+def _remaining_of_dask(array, free: np.ndarray, first: int):
+    import dask
+    import dask.array
+
+    blocks, kept = dask_blocks(array), dask.delayed(_kept)  # each gets its part of `free`, a byte for a row
+    masks = np.split(free, [offset for _, offset in blocks[1:]])
+    parts = [
+        dask.array.from_delayed(kept(block, mask, first), (int(mask.sum()), array.shape[1] - first), array.dtype)
+        for (block, _), mask in zip(blocks, masks, strict=True)
+        if mask.any()
+    ]
+    return dask.array.concatenate(parts)
+
+
+def _kept(chunk: np.ndarray, rows: np.ndarray, first: int) -> np.ndarray:
+    return (chunk if rows.all() else chunk[rows])[:, first:]
 
 
 def dask_blocks(array) -> list[tuple]:

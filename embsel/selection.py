@@ -25,6 +25,8 @@ from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4
+DEPTHS = 4  # a chunk has at least so many times the rows of a list: less memory than that of the lists, or little more
+FEW = 1 / 32  # of the groups of a chunk; what waits of them, 20 bytes for 4, is a sixth of the chunk at most
 
 
 class Best(NamedTuple):
@@ -88,18 +90,19 @@ def merge_all(bests: Sequence[Best], depth: int) -> Best:
 def best_rows(embeddings, depth: int) -> np.ndarray:
     """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first.
 
-    `embeddings` are a source that can be read again, or an iterator of numbers and chunks as of `chunks.stream`.
+    `embeddings` are a source that can be read again, or an iterator of numbers and chunks as of `chunks.stream`, where
+    chunks that are short beside the lists take longer.
     As soon as the lists are full, a value has to be above the weakest of its list. The few that are wait until they are
     as many as the lists are long; only then the lists are made anew.
     """
     if chunks.is_dask(embeddings):
         return chunks.best_of_dask(embeddings, depth).compute().rows
     best, waiting = None, []
-    for offset, chunk in embeddings if isinstance(embeddings, Iterator) else chunks.stream(embeddings):
+    for offset, chunk in embeddings if isinstance(embeddings, Iterator) else chunks.stream(embeddings, DEPTHS * depth):
         maxima = group_maxima(chunk, offset)
         full = best is not None and len(best.rows) == depth
         promising = maxima > best.values[-1] if full else np.ones(maxima.shape, bool)
-        if not full or promising.mean() > 0.5:  # as where rows ascend: too many to let them wait
+        if not full or promising.mean() > FEW:  # as where rows ascend: too many to let them wait
             here = best_of_chunk(chunk, depth, offset, maxima)
             best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
             continue

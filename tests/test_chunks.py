@@ -67,6 +67,22 @@ def stored(x, sizes):
     return array
 
 
+class Sliced:
+    """What h5py's datasets are like: `chunks` is None where rows lie in a line, and `np.asarray` reads everything."""
+
+    def __init__(self, x, stored):
+        self.x, self.shape, self.dtype, self.chunks = x, x.shape, x.dtype, stored
+        self.asked = []  # how many rows at a time
+
+    def __getitem__(self, rows):
+        part = self.x[rows].copy()
+        self.asked.append(len(part))
+        return part
+
+    def __array__(self, dtype=None, copy=None):
+        raise AssertionError("all was read at once")
+
+
 SOURCES = {
     "array": lambda x, sizes: x,
     "list of chunks": cut,
@@ -80,6 +96,8 @@ SOURCES = {
     "part of a map": lambda x, sizes: spaced(x),
     "map by columns": lambda x, sizes: mapped(np.ascontiguousarray(x.T)).T,
     "zarr": stored,
+    "sliced, in chunks": lambda x, sizes: Sliced(x, (max(1, len(x) // 3), x.shape[1])),
+    "sliced, in one piece": lambda x, sizes: Sliced(x, None),
     "dask": lambda x, sizes: da.from_array(x, chunks=(tuple(size for size in sizes if size), -1)),
     "dask, split both ways": lambda x, sizes: da.from_array(x, chunks=(max(sizes), max(1, x.shape[1] // 2))),
     "dask of maps with an empty block": lambda x, sizes: da.concatenate(
@@ -104,14 +122,22 @@ def problems(draw):
     return x.astype(draw(st.sampled_from(["f2", "f4", "f8", "i4", ">f4"]))), sizes, draw(st.integers(1, rows))
 
 
-@given(problems(), st.sampled_from([4, 32]), st.sampled_from([1, 40, 300, 2**26]), st.integers(0, 9))
+@given(
+    problems(),
+    st.sampled_from([4, 32]),
+    st.sampled_from([selection.FEW, 0.5]),
+    st.sampled_from([1, 40, 300, 2**26]),
+    st.integers(0, 9),
+)
 @settings(max_examples=60)
-def test_every_source_gives_the_same_answer(problem, group_rows, chunk_bytes, seed):
+def test_every_source_gives_the_same_answer(problem, group_rows, few, chunk_bytes, seed):
     x, sizes, k = problem
     expected = {policy: top_activations(x, k, duplicates=policy).tolist() for policy in DUPLICATES}
     chance = random_subset(x, k, seed=seed).tolist()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(selection, "GROUP_ROWS", group_rows)
+        patch.setattr(selection, "DEPTHS", 0)  # or few inputs would be more than a chunk
+        patch.setattr(selection, "FEW", few)
         patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
         for name, source in SOURCES.items():
             for policy, rows in expected.items():
@@ -128,16 +154,13 @@ def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
         patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
         for name, source in SOURCES.items():
             opened = source(x, sizes)
-            lazy = chunks.is_iterable(opened)
-            read = [
-                (offset, chunk.copy()) for offset, chunk in chunks.stream(iter(opened) if lazy else opened, least=least)
-            ]
+            opened = iter(opened) if chunks.is_iterable(opened) else opened
+            read = [(offset, chunk.copy()) for offset, chunk in chunks.stream(opened, least=least)]
             lengths = [len(chunk) for _, chunk in read]
             assert [offset for offset, _ in read] == np.cumsum([0, *lengths[:-1]]).tolist(), name
             assert np.array_equal(np.concatenate([chunk for _, chunk in read]), x), name
             assert min(lengths) > 0, name
-            if lazy:
-                assert all(size >= least for size in lengths[:-1]), name
+            assert all(size >= least for size in lengths[:-1]), name
 
 
 @every_source
@@ -162,6 +185,19 @@ def test_more_rows_than_there_are_cannot_be_picked(source, select):
         select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=[0, 1, -1, 0, 1, 2, 0, 1, 2])
     with pytest.raises(InputError, match="seed: expected"):
         select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, seed=-1)
+
+
+@pytest.mark.parametrize(("stored_rows", "read"), [(None, 25), (4, 24), (30, 30)])
+def test_what_is_only_sliced_is_read_in_whole_chunks(stored_rows, read, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 25 * 3 * 4)
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    for select in (top_activations, random_subset):
+        source = Sliced(x, None if stored_rows is None else (stored_rows, 3))
+        assert select(source, 3).tolist() == select(x, 3).tolist()
+        assert set(source.asked[:-1]) == {read}
+    source = Sliced(x, source.chunks)
+    selection.best_rows(source, 10)
+    assert min(source.asked[:-1]) >= 40, "chunks are several times as long as the lists"
 
 
 def ones(*shape):
@@ -311,6 +347,17 @@ def test_the_tree_of_dask_is_made_of_the_two_functions():
     names = [str(key) for key in chunks.best_of_dask(array, 6, split_every=4).__dask_graph__()]
     assert sum("best_of_chunk" in name for name in names) == 15
     assert sum("merge_all" in name for name in names) == 4 + 1
+
+
+def test_what_remains_of_dask_takes_a_byte_for_a_row_into_the_graph():
+    import cloudpickle
+
+    free = np.random.default_rng(0).random(200_000) < 0.9
+    free[20_000:40_000] = False  # a whole block
+    x = da.arange(400_000, chunks=40_000).reshape(200_000, 2)
+    found = chunks.remaining(x, free, 1)
+    assert np.array_equal(found.compute(), x.compute()[free, 1:])
+    assert len(cloudpickle.dumps(dict(found.__dask_graph__()))) < 2 * len(free)
 
 
 @pytest.mark.slow

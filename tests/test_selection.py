@@ -92,6 +92,8 @@ def any_chunking(request, monkeypatch):
     """Small groups and chunks, so that small inputs take every path of a large one."""
     monkeypatch.setattr(selection, "GROUP_ROWS", request.param[0])
     monkeypatch.setattr(chunks, "CHUNK_BYTES", request.param[1])
+    monkeypatch.setattr(selection, "DEPTHS", 0)
+    monkeypatch.setattr(selection, "FEW", 0.5)  # 1/32 of so few groups is less than one
 
 
 @pytest.mark.usefixtures("any_chunking")
@@ -114,8 +116,10 @@ def test_a_worked_example():
     assert top_activations(embeddings, 3, duplicates="keep").tolist() == [0, 1, 0]
 
 
-def test_top_activations_over_many_groups_and_chunks(monkeypatch):
+@pytest.mark.parametrize("few", [selection.FEW, 0.5])
+def test_top_activations_over_many_groups_and_chunks(few, monkeypatch):
     rng = np.random.default_rng(8)
+    monkeypatch.setattr(selection, "FEW", few)
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 9 * 4 * 1000)
     embeddings = rng.normal(size=(5000, 9)).astype(np.float32)
     ranked = np.argsort(-embeddings, axis=0, kind="stable")
@@ -597,7 +601,7 @@ def test_selector_refuses(name, fault):
 def test_a_later_chunk_names_its_own_rows(monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 6 * 4 * 20)
     with pytest.raises(InputError, match="1 NaN and 0 infinite values in rows 40 to 59, the first in row 47"):
-        top_activations(with_value(47, 2, np.nan), 10)
+        top_activations(with_value(47, 2, np.nan), 6)
 
 
 def test_finite_extremes_pass():
@@ -659,4 +663,20 @@ def test_large_input_needs_little_memory_and_one_row_order_is_as_good_as_another
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < embeddings.nbytes / 4  # not even one array of truth values of that shape
+    assert np.array_equal(lists, np.argsort(-embeddings, axis=0, kind="stable")[:20])
+
+
+def test_values_that_wait_take_less_than_a_chunk(monkeypatch):
+    """Where half of the columns ascend, close to half of all groups hold values that are above the lists."""
+    import tracemalloc
+
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**22)
+    embeddings = np.random.default_rng(0).normal(size=(200_000, 40)).astype(np.float32)  # 8 chunks
+    embeddings[:, :20] = np.sort(embeddings[:, :20], axis=0)
+    embeddings[:, 20:] = -np.sort(-embeddings[:, 20:], axis=0)
+    tracemalloc.start()
+    lists = selection.best_rows(embeddings, 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < chunks.CHUNK_BYTES
     assert np.array_equal(lists, np.argsort(-embeddings, axis=0, kind="stable")[:20])

@@ -5,10 +5,13 @@
     EMBSEL_BENCH_ROWS=10000000 pytest tests/benchmarks/test_out_of_core.py -s
 
 which makes a file of 8.6 GB, in the folder EMBSEL_BENCH_FOLDER or else the one for temporary files, and removes it.
-`EMBSEL_BENCH_KEEP` is the number of rows to pick, by default the paper's 4,320. Reading once is the same loop over the
-same chunks, taking the maximum of each element as NumPy does; the time with a plain sum in its place is printed too.
-How long it all takes is the machine's affair: a limit is set to the ratio alone, and only from five million rows on:
-below that, the start weighs too much.
+`EMBSEL_BENCH_KEEP` is the number of rows to pick, by default the paper's 4,320.
+
+Reading once is the same loop over the same chunks, taking the maximum of each element with NumPy: a selection cannot
+look at less, as it needs the elements apart. A plain sum of everything need not keep them apart and is faster where the
+file is in memory already; from a disk, both wait for the disk. Both ratios are printed, and the limit is set to the
+first, from five million rows on: below that, the start weighs too much. How long it all takes is the machine's affair.
+The memory is limited in any run: a small one reads in chunks that are small beside its file.
 """
 
 import json
@@ -22,15 +25,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embsel import chunks, selection
+
 ELEMENTS = 216
 ROWS = int(os.environ.get("EMBSEL_BENCH_ROWS", "50000"))
 KEEP = int(os.environ.get("EMBSEL_BENCH_KEEP", "4320"))
+LARGE = ROWS >= 5_000_000
 
 MEASURE = """
-import json, resource, sys, time
+import json, re, resource, sys, time
+from pathlib import Path
 import numpy as np
 from embsel import chunks, selection
 
+chunks.CHUNK_BYTES = int(sys.argv[4])
 vectors, keep = np.load(sys.argv[1], mmap_mode="r"), int(sys.argv[2])
 
 def read():
@@ -47,10 +55,17 @@ def timed(function):
     function()
     return time.perf_counter() - begin
 
-read()  # whatever of the file stays in the system's memory is there for both
+def peak():
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux, the other measure begins with what the parent had
+        return 1024 * int(re.search("VmHWM:[^0-9]*([0-9]+)", status.read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+start = peak()
+read()  # whatever of the file stays in the system's memory is there for all three
 times = [[timed(function) for function in (read, add, select)] for _ in range(int(sys.argv[3]))]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps(dict(zip(("read", "add", "select"), zip(*times), strict=True)) | {"peak": peak}))
+measured = dict(zip(("read", "add", "select"), zip(*times), strict=True))
+print(json.dumps(measured | {"start": start, "peak": peak()}))
 """
 
 
@@ -70,29 +85,45 @@ def file():
 
 def test_selecting_from_a_map_takes_little_memory_and_twice_the_time_of_reading_it(file, root):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    chunk_bytes = chunks.CHUNK_BYTES if LARGE else 2**22
     found = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(file), str(KEEP), "5"],
+        [sys.executable, "-c", MEASURE, str(file), str(KEEP), "5", str(chunk_bytes)],
         check=True, stdout=subprocess.PIPE, text=True, env=environment,
     )  # fmt: skip
     measured = json.loads(found.stdout)
     seconds = {name: statistics.median(measured[name]) for name in ("read", "add", "select")}
-    ratios = [select / read for read, select in zip(measured["read"], measured["select"], strict=True)]
-    ratio = statistics.median(ratios)
+    ratios = {
+        name: [select / other for other, select in zip(measured[name], measured["select"], strict=True)]
+        for name in ("read", "add")
+    }
+    ratio = {name: statistics.median(values) for name, values in ratios.items()}
+    grown = measured["peak"] - measured["start"]
     print(
         f"\n{ROWS:,} x {ELEMENTS} float32 ({file.stat().st_size / 1e9:.2f} GB), k = {KEEP:,}: "
         f"reading {seconds['read']:.2f} s (with a sum {seconds['add']:.2f} s), selecting {seconds['select']:.2f} s, "
-        f"ratio {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f}), peak {measured['peak'] / 1e6:.0f} MB"
+        f"ratio {ratio['read']:.2f} ({min(ratios['read']):.2f} to {max(ratios['read']):.2f}; to the sum "
+        f"{ratio['add']:.2f}), peak {measured['peak'] / 1e6:.0f} MB, {grown / 1e6:.0f} MB of it above the start"
     )
     assert measured["peak"] < 1e9
-    if ROWS >= 5_000_000:
-        assert ratio <= 2
+    assert LARGE or grown < 30e6
+    assert not LARGE or ratio["read"] <= 2
 
 
-def test_the_answer_is_that_in_memory(file):
-    from embsel import selection
+def reference(embeddings, k, duplicates):
+    """The same by sorting each element as a whole."""
+    n, free, picked = embeddings.shape[1], np.ones(len(embeddings), bool), []
+    for element, column in enumerate(embeddings.T):
+        rows = np.argsort(-column, kind="stable")
+        rows = rows[free[rows]] if duplicates == "refill" else rows
+        picked.append(rows[: k // n + (element < k % n)])
+        free[picked[-1]] = False
+    picked = np.concatenate(picked).tolist()
+    return list(dict.fromkeys(picked)) if duplicates == "drop" else picked
 
-    vectors = np.load(file, mmap_mode="r")
-    part = vectors[ROWS // 3 : ROWS // 3 + 40_000]
-    for duplicates in selection.DUPLICATES:
-        rows = selection.top_activations(part, KEEP, duplicates=duplicates)
-        assert rows.tolist() == selection.top_activations(np.array(part), KEEP, duplicates=duplicates).tolist()
+
+@pytest.mark.parametrize("duplicates", selection.DUPLICATES)
+def test_the_answer_from_many_chunks_is_that_of_sorting(duplicates, file, monkeypatch):
+    part = np.load(file, mmap_mode="r")[ROWS // 3 : ROWS // 3 + 40_000]
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", part.nbytes // 10)
+    found = selection.top_activations(part, KEEP, duplicates=duplicates)
+    assert found.tolist() == reference(np.array(part), KEEP, duplicates)
