@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
@@ -135,13 +136,27 @@ def subset(trial: Trial) -> np.ndarray:
     return select(known, trial.sizes.keep, labels=trial.dataset.train_labels, seed=trial.sizes.seeds[0])
 
 
+def difference(first: Sequence[Record], second: Sequence[Record]) -> Interval:
+    """Return the interval of the difference in test accuracy, first minus second, between runs of the same seed.
+
+    It covers the seeds of the training *and* the draw of the test images. All runs share these, so that seeds that
+    agree on a handful of images would otherwise seem certain. With accuracies around p on m test images, the draw adds
+    a variance of at most 2 p (1 - p) / m, that of errors that have nothing to do with each other: the two networks
+    usually fail on the same images, and then it is less. Raises `InputError` if no two runs share a seed.
+    """
+    gap = report.paired(first, second)
+    p = (report.accuracies(first).mean() + report.accuracies(second).mean()) / 2
+    draw = stats.norm.ppf(0.975) * np.sqrt(2 * p * (1 - p) / first[0].metrics["test_images"])
+    return replace(gap, half=float(np.hypot(gap.half, draw)))
+
+
 def verdict(arms: Arms) -> list[str]:
     """Return the verdict in sentences: against random, against all the data, what choosing cost, what to do, and how it
-    was measured. `arms` has the selector's runs last.
+    was measured. `arms` has the selector's runs last. The intervals are those of `difference`.
     """
     *_, chosen = arms
     runs, full = arms[chosen], arms[ALL]
-    gaps = {name: report.paired(runs, arms[name]) for name in AGAINST}
+    gaps = {name: difference(runs, arms[name]) for name in AGAINST}
     said = []
     for name, gap in gaps.items():
         neither = "selection made no measurable difference"
@@ -173,7 +188,7 @@ def verdict(arms: Arms) -> list[str]:
     kept, of, count = (runs[0].metrics["kept"], full[0].metrics["kept"], runs[0].metrics["test_images"])
     said.append(f"Measured on {count:,} test images, of which one is {100 / count:.2g} points, after "
                 f"{full[0].spec.steps:,} steps of {full[0].spec.batch:,} images, with {kept:,} of {of:,} images kept "
-                f"({NAMES[chosen]}). The interval is over the seeds of the training alone.")
+                f"({NAMES[chosen]}). The intervals cover the seeds of the training and the draw of the test images.")
     return said
 
 
@@ -197,10 +212,13 @@ def ledger(arms: Arms) -> list[list[str]]:
 
 
 def accuracy(arms: Arms) -> list[list[str]]:
-    """Return a table, its header first: the test accuracy of each arm, and less that of random and of all the data."""
+    """Return a table, its header first: the test accuracy of each arm, and less that of random and of all the data.
+
+    The intervals of the accuracies cover the seeds; those of the differences are the verdict's, see `difference`.
+    """
     rows = [["trained on", "different images", "test accuracy", "minus random, by pairs", "minus all, by pairs"]]
     for name, runs in arms.items():
-        gaps = ["" if name == other else report.paired(runs, arms[other]).text(" points", sign=True)
+        gaps = ["" if name == other else difference(runs, arms[other]).text(" points", sign=True)
                 for other in AGAINST]
         distinct = f"{runs[0].metrics['distinct']:,}"
         rows.append([NAMES[name], distinct, Interval.of(report.accuracies(runs)).text(), *gaps])
@@ -261,6 +279,8 @@ def page(trial: Trial, rows: np.ndarray, arms: Arms) -> str:
         *(text("p", line) for line in said[len(AGAINST) :]),
         text("h2", "Accuracy at the same steps"),
         onepage.table(accuracy(arms)),
+        text("p", "Differences are between runs of equal seed, and their intervals cover the seeds and the draw of the "
+                  "test images. The intervals of the accuracies, in the table and the figure, cover the seeds alone."),
         onepage.image(plots.arms(arms), "Test accuracy of each arm: dots for seeds, the mean and its 95 % interval."),
         text("h2", "What it cost"),
         onepage.table(ledger(arms)),

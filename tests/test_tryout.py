@@ -272,10 +272,11 @@ def test_the_least_and_the_most_that_can_be_kept_end_in_a_report(keep, selector,
 # --- the verdict ---
 
 
-def made_up(name, seed, accuracy, ledger=()):
+def made_up(name, seed, accuracy, ledger=(), test_images=10**8):  # so many that their draw adds nothing
     embedding = records.Autoencoder("d", 1, 1) if name == "top_activations" else None
     spec = Run("d", name, 200, 64, 0.1, keep=None if name == ALL else 40, seed=seed, embedding=embedding)
-    metrics = {"test_accuracy": accuracy, "kept": 400 if name == ALL else 40, "distinct": 40, "test_images": 50}
+    metrics = {"test_accuracy": accuracy, "kept": 400 if name == ALL else 40, "distinct": 40}
+    metrics["test_images"] = test_images
     lines = [*ledger, ("training compilation", 1.0), ("training", 2.0), ("evaluation", 9.0)]
     return Record(spec, metrics, [{"stage": stage, "seconds": s, "samples": 1} for stage, s in lines], {})
 
@@ -330,9 +331,30 @@ def test_the_verdict_says_what_choosing_cost():
 
 
 def test_the_verdict_says_how_it_was_measured():
-    last = tryout.verdict(made_up_arms(0.05, 0.05))[-1]
+    arms = {name: [made_up(name, s, 0.5, test_images=50) for s in range(2)] for name in made_up_arms(0, 0)}
+    last = tryout.verdict(arms)[-1]
     assert last.startswith("Measured on 50 test images, of which one is 2 points, after 200 steps of 64 images, with")
     assert "40 of 400 images kept (filter, refill)" in last
+    assert last.endswith("The intervals cover the seeds of the training and the draw of the test images.")
+
+
+@pytest.mark.parametrize(("images", "gained"), [(7, False), (10**5, True)])
+@pytest.mark.parametrize("right", [0, 3 / 7, 6 / 7])
+def test_seeds_that_agree_on_a_handful_of_test_images_prove_nothing(right, images, gained):
+    """Each seed gains the same seventh of the test images, once one image, once very many."""
+    rivals, chosen = ([made_up("random_subset", s, more + right, test_images=images) for s in range(3)]
+                      for more in (0, 1 / 7))  # fmt: skip
+    arms = dict.fromkeys(made_up_arms(0, 0), rivals) | {"top_activations": chosen}
+    first, *_ = tryout.verdict(arms)
+    assert ("selection gained" in first) == gained
+    assert ("no measurable difference" in first) == (not gained)
+    *_, (_, _, _, gap, _) = tryout.accuracy(arms)
+    assert gap in first.replace(" of test accuracy", "")  # the table has the verdict's interval
+
+
+def test_the_draw_of_the_test_images_is_that_of_two_independent_samples():
+    first, second = ([made_up("random_subset", s, p, test_images=200) for s in range(3)] for p in (0.6, 0.4))
+    assert tryout.difference(first, second).half == pytest.approx(1.96 * np.sqrt(2 * 0.25 / 200), rel=1e-4)
 
 
 # --- embeddings that are given ---
