@@ -22,7 +22,11 @@ from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
-AGAINST = {"random_subset": "a random subset of the same size", ALL: "all the data"}
+AGAINST = {
+    "random_subset": "a random subset of the same size",
+    "stratified_random": "a random subset in which each class has its share",
+    ALL: "all the data",
+}
 TRAINING = ("training", "loading", "evaluation")  # the stages of a run that are not part of choosing
 MOST = 20  # classes that a figure or a table shows
 LINES = """rows = numpy.load("subset.npy")
@@ -151,8 +155,9 @@ def difference(first: Sequence[Record], second: Sequence[Record]) -> Interval:
 
 
 def verdict(arms: Arms) -> list[str]:
-    """Return the verdict in sentences: against random, against all the data, what choosing cost, what to do, and how it
-    was measured. `arms` has the selector's runs last. The intervals are those of `difference`.
+    """Return the verdict in sentences: against each of `AGAINST`, what choosing cost, what to do, how it was measured.
+
+    `arms` has the selector's runs last. The intervals are those of `difference`.
     """
     *_, chosen = arms
     runs, full = arms[chosen], arms[ALL]
@@ -173,23 +178,33 @@ def verdict(arms: Arms) -> list[str]:
     if min(gap.n for gap in gaps.values()) == 1:
         said.append("Give it more seeds, five or so, before you decide.")
     else:
-        better = gaps[ALL].verdict(
-            "Worth it: the subset is better than chance and than all the data.",
-            "Worth it only where all the data cannot be kept: then choose the subset, do not draw it.",
-            "Worth it where a small set is wanted: it is better than chance and not measurably different from all the "
-            "data.",
-        )
-        said.append(gaps["random_subset"].verdict(
-            better,
-            "Not worth it here: as many images drawn at random are better, and cost nothing to choose.",
-            "Not shown to be worth it: as many images drawn at random cost nothing to choose, and these seeds show no "
-            "difference. More seeds make the intervals narrower.",
-        ))
+        said.append(_advice(*gaps.values()))
     kept, of, count = (runs[0].metrics["kept"], full[0].metrics["kept"], runs[0].metrics["test_images"])
     said.append(f"Measured on {count:,} test images, of which one is {100 / count:.2g} points, after "
                 f"{full[0].spec.steps:,} steps of {full[0].spec.batch:,} images, with {kept:,} of {of:,} images kept "
                 f"({NAMES[chosen]}). The intervals cover the seeds of the training and the draw of the test images.")
     return said
+
+
+def _advice(random: Interval, balanced: Interval, full: Interval) -> str:
+    """Return what to do, after the selector's differences from the arms in `AGAINST`."""
+    drawn, shared = (gap.verdict("gained", "lost", "unknown") for gap in (random, balanced))
+    if "lost" in (drawn, shared):
+        share = "" if drawn == "lost" else ", each class with its share,"
+        return f"Not worth it here: as many images drawn at random{share} are better, and cost nothing to choose."
+    if drawn == "unknown":
+        said = ("Not shown to be worth it: as many images drawn at random cost nothing to choose, and whether they are "
+                "better or worse, these runs cannot tell.")
+    else:
+        said = full.verdict(
+            "Worth it: the subset is better than chance and than all the data.",
+            "Worth it only where all the data cannot be kept: then choose the subset, do not draw it.",
+            "Worth it where a small set is wanted: it is better than chance. Whether it is better or worse than all "
+            "the data, these runs cannot tell.",
+        )
+        if shared == "unknown":
+            said += " Whether a draw in which each class has its share would do as well, these runs cannot tell."
+    return said + " More seeds and more test images make the intervals narrower." * ("cannot tell" in said)
 
 
 def costs(runs: Sequence[Record]) -> dict[str, float]:
@@ -212,11 +227,11 @@ def ledger(arms: Arms) -> list[list[str]]:
 
 
 def accuracy(arms: Arms) -> list[list[str]]:
-    """Return a table, its header first: the test accuracy of each arm, and less that of random and of all the data.
+    """Return a table, its header first: the test accuracy of each arm, and less that of the arms in `AGAINST`.
 
     The intervals of the accuracies cover the seeds; those of the differences are the verdict's, see `difference`.
     """
-    rows = [["trained on", "different images", "test accuracy", "minus random, by pairs", "minus all, by pairs"]]
+    rows = [["trained on", "different images", "test accuracy", *(f"minus {NAMES[other]}" for other in AGAINST)]]
     for name, runs in arms.items():
         gaps = ["" if name == other else difference(runs, arms[other]).text(" points", sign=True)
                 for other in AGAINST]

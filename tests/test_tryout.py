@@ -281,13 +281,15 @@ def made_up(name, seed, accuracy, ledger=(), test_images=10**8):  # so many that
     return Record(spec, metrics, [{"stage": stage, "seconds": s, "samples": 1} for stage, s in lines], {})
 
 
-def made_up_arms(random, full, seeds=4, ledger=(("autoencoder", 5.0), ("selection", 0.5))):
-    """Arms in which the selector has so many points, with a little noise, more than random and than all the data."""
+def made_up_arms(random, full, balanced=None, seeds=4, ledger=(("autoencoder", 5.0), ("selection", 0.5))):
+    """Arms in which the selector has so many points, with a little noise, more than the others."""
+    balanced = random if balanced is None else balanced
     chosen = [0.5 + 0.01 * seed for seed in range(seeds)]
     noise = [0.001 * (-1) ** seed for seed in range(seeds)]
     return {
         ALL: [made_up(ALL, s, chosen[s] - full + noise[s]) for s in range(seeds)],
         "random_subset": [made_up("random_subset", s, chosen[s] - random + noise[s]) for s in range(seeds)],
+        "stratified_random": [made_up("stratified_random", s, chosen[s] - balanced + noise[s]) for s in range(seeds)],
         "top_activations": [made_up("top_activations", s, chosen[s], ledger) for s in range(seeds)],
     }
 
@@ -304,17 +306,44 @@ def made_up_arms(random, full, seeds=4, ledger=(("autoencoder", 5.0), ("selectio
     ],
 )
 def test_the_verdict_is_what_the_intervals_allow(random, full, against_random, against_full, worth):
-    first, second, _, last, _ = tryout.verdict(made_up_arms(random, full))
+    first, _, second, _, last, _ = tryout.verdict(made_up_arms(random, full))
     assert first.startswith(f"On this data, in this budget, {against_random} against a random subset of the same size:")
     assert second.startswith(f"On this data, in this budget, {against_full} against all the data:")
     assert f"{100 * random:+.1f} ± 0.2 points (n = 4)" in first.replace("-0.0", "+0.0")
     assert last.startswith(worth)
+    assert ("these runs cannot tell" in last) == (random == 0 or (random > 0 and full == 0))
+
+
+@pytest.mark.parametrize(
+    ("random", "balanced", "against_balanced", "worth"),
+    [
+        (0.05, 0.05, "selection gained", "Worth it: the subset is better than chance and than all the data."),
+        (0.05, -0.05, "selection lost", "Not worth it here: as many images drawn at random, each class with its sh"),
+        (0.0, -0.05, "selection lost", "Not worth it here: as many images drawn at random, each class with its sh"),
+        (-0.05, 0.05, "selection gained", "Not worth it here: as many images drawn at random are better"),
+        (0.0, 0.05, "selection gained", "Not shown to be worth it: "),
+        (0.05, 0.0, "selection made no measurable difference", "Worth it: the subset is better than chance and than "
+         "all the data. Whether a draw in which each class has its share would do as well, these runs cannot tell."),
+    ],
+)
+def test_a_balanced_draw_is_a_rival_too(random, balanced, against_balanced, worth):
+    _, balance, _, _, last, _ = tryout.verdict(made_up_arms(random, 0.05, balanced))
+    rival = "a random subset in which each class has its share"
+    assert balance.startswith(f"On this data, in this budget, {against_balanced} against {rival}:")
+    assert last.startswith(worth)
+
+
+def test_the_table_has_a_difference_for_each_rival_in_the_verdict():
+    header, *_, chosen = tryout.accuracy(made_up_arms(0.05, -0.05, 0.1))
+    assert header[3:] == ["minus random", "minus random, balanced", "minus all the data"]
+    assert [gap.split(" ")[0] for gap in chosen[3:]] == ["+5.0", "+10.0", "-5.0"]
 
 
 @pytest.mark.parametrize("gap", [0.3, 0.0, -0.3])
 def test_one_seed_cannot_tell(gap):
-    first, second, _, last, _ = tryout.verdict(made_up_arms(gap, gap, seeds=1))
-    for line in (first, second):
+    *gaps, _, last, _ = tryout.verdict(made_up_arms(gap, gap, seeds=1))
+    assert len(gaps) == 3
+    for line in gaps:
         assert "one seed cannot tell whether selection gained or lost" in line
         assert "(n = 1)" in line
         assert "±" not in line
@@ -322,10 +351,10 @@ def test_one_seed_cannot_tell(gap):
 
 
 def test_the_verdict_says_what_choosing_cost():
-    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05))[2:]
+    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05))[3:]
     assert cost.startswith("Choosing cost 5.5 s (autoencoder 5.0 s, selection 0.5 s), and a training 3.0 s.")
     assert "not counted" not in cost
-    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05, ledger=(("given", 0.0), ("selection", 0.5))))[2:]
+    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05, ledger=(("given", 0.0), ("selection", 0.5))))[3:]
     assert cost.startswith("Choosing cost 0.5 s (given 0.0 s, selection 0.5 s)")
     assert cost.endswith("What the given embeddings cost to make is not counted.")
 
@@ -348,7 +377,7 @@ def test_seeds_that_agree_on_a_handful_of_test_images_prove_nothing(right, image
     first, *_ = tryout.verdict(arms)
     assert ("selection gained" in first) == gained
     assert ("no measurable difference" in first) == (not gained)
-    *_, (_, _, _, gap, _) = tryout.accuracy(arms)
+    *_, (_, _, _, gap, *_) = tryout.accuracy(arms)
     assert gap in first.replace(" of test accuracy", "")  # the table has the verdict's interval
 
 
