@@ -549,6 +549,21 @@ def test_the_command_runs_the_chapter_up_to_its_report(folder, tmp_path, capsys,
     assert not any("exercise" in source or "sklearn" in source for source in run)
 
 
+@pytest.mark.parametrize("named", ["source", "EMBSEL_DATA", None, ""])
+def test_only_the_books_own_data_goes_to_a_temporary_folder(named, folder, monkeypatch):
+    """The cells that load and plan, as the chapter's text has them."""
+    monkeypatch.setenv("EMBSEL_DATA", str(folder) if named == "EMBSEL_DATA" else "")
+    code = re.findall(r"```{code-cell} ipython3\n(.*?)```", command.CHAPTER.with_suffix(".md").read_text("utf-8"), re.S)
+    choices = {"profile": "tiny", "keep": 0.3, "selector": "margin", "seeds": 1, "embeddings": None, "out": None}
+    known = choices | {"source": {"source": str(folder), "": ""}.get(named)}
+    for cell in code[: 1 + next(place for place, cell in enumerate(code) if "tryout.plan(" in cell)]:
+        if ":tags: [parameters]" not in cell:
+            exec(cell, known)
+    assert known["mine"] == bool(named)
+    assert (known["trial"].folder.parts[0] == "_try") == bool(named)
+    assert known["dataset"].name == (folder.name if named else "shapes")
+
+
 def a_notebook(tmp_path, *sources):
     """A chapter of these cells, the first of them the parameters."""
     cells = [nbformat.v4.new_code_cell(source) for source in ("source = None", *sources)]
