@@ -27,9 +27,13 @@ AGAINST = {
     "stratified_random": "a random subset in which each class has its share",
     ALL: "all the data",
 }
+FEWER = ("top_activations_drop", "top_activations_keep")  # what they do with duplicates leaves fewer different images
 TRAINING = ("training", "loading", "evaluation")  # the stages of a run that are not part of choosing
 MOST = 20  # classes that a figure or a table shows
-LINES = """rows = numpy.load("subset.npy")
+LINES = """import numpy
+rows = numpy.load("subset.npy")
+
+import pandas
 table = pandas.read_csv("subset.csv", dtype={"class": str}, keep_default_na=False)"""
 
 
@@ -66,12 +70,14 @@ def plan(
     """Return the trial of these choices, all of them checked and nothing trained or written yet.
 
     `keep`: a fraction of the training images, or a whole number of them. `profile`: the sizes of the runs; a batch is
-    at most the training set. `selector`: one of `selection.SELECTORS` that does more than draw. `embeddings`: an array
-    `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the folder, by
-    default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
+    at most the training set. `selector`: one of `selection.SELECTORS`, neither a draw nor one of `FEWER`. `embeddings`:
+    an array `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the
+    folder, by default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
     """
     sizes, entry, images = suites.profile(profile), selection.selector(selector), len(dataset.train_images)
     require(entry.needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
+    require(selector not in FEWER, f"selector: {selector!r} picks fewer different images than its random rivals, so "
+                                   "that the sizes of the subsets would differ as well; use 'top_activations'.")
     require(embeddings is None or entry.needs == "embedding",
             f"selector: {selector!r} chooses by a proxy's class probabilities, not by embeddings: leave them out.")
     sizes = replace(
@@ -272,9 +278,14 @@ def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
     return plots.pictures(lines, labels)
 
 
-def save(trial: Trial, rows: np.ndarray, arms: Arms) -> list[Path]:
-    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths."""
+def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] = print) -> list[Path]:
+    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
+
+    Those of an earlier trial in the same folder are replaced, which is said.
+    """
     dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
+    if any(file.exists() for file in files):
+        say(f"The report and the subset that were in {trial.folder} are replaced; `out` names another folder.")
     files[0].write_text(page(trial, rows, arms), encoding="utf-8", errors="backslashreplace")
     np.save(files[1], rows, allow_pickle=False)
     names = dataset.train_files or [""] * len(dataset.train_images)

@@ -99,6 +99,8 @@ def test_another_keep_is_refused(keep):
         ({"selector": "top_activation"}, "no selector named 'top_activation'; did you mean 'top_activations'"),
         ({"selector": "random_subset"}, "'random_subset' is a baseline of every trial"),
         ({"selector": "margin", "embeddings": np.zeros((100, 3))}, "'margin' chooses by a proxy's class probabilities"),
+        ({"selector": "top_activations_drop"}, "picks fewer different images than its random rivals"),
+        ({"selector": "top_activations_keep"}, "would differ as well; use 'top_activations'."),
         ({"profile": "huge"}, "no profile named 'huge'"),
         ({"seeds": 0}, "seeds: expected a whole number of at least 1, found 0"),
         ({"keep": 101}, "from 1 to 100, found 101"),
@@ -231,12 +233,13 @@ def test_the_subset_comes_back_with_numpy_alone(done):
     assert np.array_equal(loaded, rows)
 
 
-def test_the_subset_comes_back_with_pandas(done, folder):
-    trial, _, rows, files = done
-    pandas = pytest.importorskip("pandas")
-    line = tryout.LINES.split("\n")[1].replace('"subset.csv"', "files[2]")
-    known = {"pandas": pandas, "files": files}
-    exec(line, known)  # as the report has it
+def test_the_subset_comes_back_with_pandas(done, folder, monkeypatch):
+    trial, _, rows, _ = done
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(trial.folder)
+    known = {}
+    exec(tryout.LINES, known)  # as the report and the chapter have it
+    assert np.array_equal(known["rows"], rows)
     table = known["table"]
     assert table["row"].tolist() == rows.tolist()
     names = [trial.dataset.class_names[label] for label in trial.dataset.train_labels[rows]]
@@ -251,6 +254,15 @@ def test_the_subset_comes_back_with_the_standard_library(done):
         table = list(csv.DictReader(file))
     assert [int(line["row"]) for line in table] == rows.tolist()
     assert {line["class"] for line in table} <= set(CLASSES)
+
+
+def test_a_report_that_is_replaced_is_said(done, tmp_path):
+    trial, arms, rows, _ = done
+    other, said = dataclasses.replace(trial, folder=tmp_path), []
+    tryout.save(other, rows, arms, say=said.append)
+    assert said == []
+    tryout.save(other, rows, arms, say=said.append)
+    assert said == [f"The report and the subset that were in {tmp_path} are replaced; `out` names another folder."]
 
 
 @pytest.mark.slow
