@@ -1,7 +1,9 @@
 """What every chapter needs and no chapter is about: its setting, code shown from the module, tables."""
 
+import html
 import inspect
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,6 +40,11 @@ def _cell(value) -> str:
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value).replace("|", r"\|").replace("\n", " ")  # a bar or a line's end would end the cell
+
+
+def plain(words: str) -> str:
+    """Return `words` from data, such as a class name, so that Markdown shows them as they are: no tag, no formula."""
+    return re.sub(r"([\\`*_$~\[\]])", r"\\\1", html.escape(words, quote=False))
 
 
 def sentences(lines: Sequence[str]) -> Markdown:

@@ -64,7 +64,8 @@ def pictures(rows: Sequence[np.ndarray], labels: Sequence[str] = (), titles: Seq
             for axis in line:
                 axis.set_axis_off()
             for axis, picture in zip(line, row, strict=False):
-                axis.imshow(picture.squeeze(), cmap="viridis" if picture.ndim == 2 else "gray")
+                limits = {"vmin": 0, "vmax": 255} if picture.dtype == "uint8" else {}  # maps have limits of their own
+                axis.imshow(picture.squeeze(), cmap="viridis" if picture.ndim == 2 else "gray", **limits)
         for line, label in zip(axes, labels, strict=bool(labels)):
             line[0].text(-0.12, 0.5, label, transform=line[0].transAxes, ha="right", va="center")
         for axis, title in zip(axes[0], titles, strict=bool(titles)):

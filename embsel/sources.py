@@ -153,11 +153,19 @@ def _column(labels: object, count: int, split: str) -> np.ndarray:
     return array.ravel()
 
 
+def _word(label: object, name: str) -> object:
+    """Return a label as it is, and bytes as a word."""
+    try:
+        return label.decode() if isinstance(label, bytes) else label
+    except UnicodeDecodeError:
+        raise InputError(f"{name}: expected a label in UTF-8, found {bytes(label)!r}.") from None
+
+
 def _numbered(labels: dict, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the labels of each split as positions in the class names, and these; bytes are read as UTF-8."""
     arrays = {}
     for split, values in labels.items():
-        array = np.array([value.decode() if isinstance(value, bytes) else value for value in values])
+        array = np.array([_word(value, f"{split} image {row}") for row, value in enumerate(values)])
         require(array.dtype.kind in "biuU", f"{split}_labels: expected integers or strings, found {array.dtype}.")
         arrays[split] = array
     if names is not None and arrays["train"].dtype.kind in "iu":

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
@@ -21,10 +22,18 @@ from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
-AGAINST = {"random_subset": "a random subset of the same size", ALL: "all the data"}
+AGAINST = {
+    "random_subset": "a random subset of the same size",
+    "stratified_random": "a random subset in which each class has its share",
+    ALL: "all the data",
+}
+FEWER = ("top_activations_drop", "top_activations_keep")  # what they do with duplicates leaves fewer different images
 TRAINING = ("training", "loading", "evaluation")  # the stages of a run that are not part of choosing
 MOST = 20  # classes that a figure or a table shows
-LINES = """rows = numpy.load("subset.npy")
+LINES = """import numpy
+rows = numpy.load("subset.npy")
+
+import pandas
 table = pandas.read_csv("subset.csv", dtype={"class": str}, keep_default_na=False)"""
 
 
@@ -61,12 +70,14 @@ def plan(
     """Return the trial of these choices, all of them checked and nothing trained or written yet.
 
     `keep`: a fraction of the training images, or a whole number of them. `profile`: the sizes of the runs; a batch is
-    at most the training set. `selector`: one of `selection.SELECTORS` that does more than draw. `embeddings`: an array
-    `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the folder, by
-    default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
+    at most the training set. `selector`: one of `selection.SELECTORS`, neither a draw nor one of `FEWER`. `embeddings`:
+    an array `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the
+    folder, by default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
     """
     sizes, entry, images = suites.profile(profile), selection.selector(selector), len(dataset.train_images)
     require(entry.needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
+    require(selector not in FEWER, f"selector: {selector!r} picks fewer different images than its random rivals, so "
+                                   "that the sizes of the subsets would differ as well; use 'top_activations'.")
     require(embeddings is None or entry.needs == "embedding",
             f"selector: {selector!r} chooses by a proxy's class probabilities, not by embeddings: leave them out.")
     sizes = replace(
@@ -135,13 +146,28 @@ def subset(trial: Trial) -> np.ndarray:
     return select(known, trial.sizes.keep, labels=trial.dataset.train_labels, seed=trial.sizes.seeds[0])
 
 
+def difference(first: Sequence[Record], second: Sequence[Record]) -> Interval:
+    """Return the interval of the difference in test accuracy, first minus second, between runs of the same seed.
+
+    It covers the seeds of the training *and* the draw of the test images. All runs share these, so that seeds that
+    agree on a handful of images would otherwise seem certain. With accuracies around p on m test images, the draw adds
+    a variance of at most 2 p (1 - p) / m, that of errors that have nothing to do with each other: the two networks
+    usually fail on the same images, and then it is less. Raises `InputError` if no two runs share a seed.
+    """
+    gap = report.paired(first, second)
+    p = (report.accuracies(first).mean() + report.accuracies(second).mean()) / 2
+    draw = stats.norm.ppf(0.975) * np.sqrt(2 * p * (1 - p) / first[0].metrics["test_images"])
+    return replace(gap, half=float(np.hypot(gap.half, draw)))
+
+
 def verdict(arms: Arms) -> list[str]:
-    """Return the verdict in sentences: against random, against all the data, what choosing cost, what to do, and how it
-    was measured. `arms` has the selector's runs last.
+    """Return the verdict in sentences: against each of `AGAINST`, what choosing cost, what to do, how it was measured.
+
+    `arms` has the selector's runs last. The intervals are those of `difference`.
     """
     *_, chosen = arms
     runs, full = arms[chosen], arms[ALL]
-    gaps = {name: report.paired(runs, arms[name]) for name in AGAINST}
+    gaps = {name: difference(runs, arms[name]) for name in AGAINST}
     said = []
     for name, gap in gaps.items():
         neither = "selection made no measurable difference"
@@ -158,23 +184,33 @@ def verdict(arms: Arms) -> list[str]:
     if min(gap.n for gap in gaps.values()) == 1:
         said.append("Give it more seeds, five or so, before you decide.")
     else:
-        better = gaps[ALL].verdict(
-            "Worth it: the subset is better than chance and than all the data.",
-            "Worth it only where all the data cannot be kept: then choose the subset, do not draw it.",
-            "Worth it where a small set is wanted: it is better than chance and not measurably different from all the "
-            "data.",
-        )
-        said.append(gaps["random_subset"].verdict(
-            better,
-            "Not worth it here: as many images drawn at random are better, and cost nothing to choose.",
-            "Not shown to be worth it: as many images drawn at random cost nothing to choose, and these seeds show no "
-            "difference. More seeds make the intervals narrower.",
-        ))
+        said.append(_advice(*gaps.values()))
     kept, of, count = (runs[0].metrics["kept"], full[0].metrics["kept"], runs[0].metrics["test_images"])
     said.append(f"Measured on {count:,} test images, of which one is {100 / count:.2g} points, after "
                 f"{full[0].spec.steps:,} steps of {full[0].spec.batch:,} images, with {kept:,} of {of:,} images kept "
-                f"({NAMES[chosen]}). The interval is over the seeds of the training alone.")
+                f"({NAMES[chosen]}). The intervals cover the seeds of the training and the draw of the test images.")
     return said
+
+
+def _advice(random: Interval, balanced: Interval, full: Interval) -> str:
+    """Return what to do, after the selector's differences from the arms in `AGAINST`."""
+    drawn, shared = (gap.verdict("gained", "lost", "unknown") for gap in (random, balanced))
+    if "lost" in (drawn, shared):
+        share = "" if drawn == "lost" else ", each class with its share,"
+        return f"Not worth it here: as many images drawn at random{share} are better, and cost nothing to choose."
+    if drawn == "unknown":
+        said = ("Not shown to be worth it: as many images drawn at random cost nothing to choose, and whether they are "
+                "better or worse, these runs cannot tell.")
+    else:
+        said = full.verdict(
+            "Worth it: the subset is better than chance and than all the data.",
+            "Worth it only where all the data cannot be kept: then choose the subset, do not draw it.",
+            "Worth it where a small set is wanted: it is better than chance. Whether it is better or worse than all "
+            "the data, these runs cannot tell.",
+        )
+        if shared == "unknown":
+            said += " Whether a draw in which each class has its share would do as well, these runs cannot tell."
+    return said + " More seeds and more test images make the intervals narrower." * ("cannot tell" in said)
 
 
 def costs(runs: Sequence[Record]) -> dict[str, float]:
@@ -197,10 +233,13 @@ def ledger(arms: Arms) -> list[list[str]]:
 
 
 def accuracy(arms: Arms) -> list[list[str]]:
-    """Return a table, its header first: the test accuracy of each arm, and less that of random and of all the data."""
-    rows = [["trained on", "different images", "test accuracy", "minus random, by pairs", "minus all, by pairs"]]
+    """Return a table, its header first: the test accuracy of each arm, and less that of the arms in `AGAINST`.
+
+    The intervals of the accuracies cover the seeds; those of the differences are the verdict's, see `difference`.
+    """
+    rows = [["trained on", "different images", "test accuracy", *(f"minus {NAMES[other]}" for other in AGAINST)]]
     for name, runs in arms.items():
-        gaps = ["" if name == other else report.paired(runs, arms[other]).text(" points", sign=True)
+        gaps = ["" if name == other else difference(runs, arms[other]).text(" points", sign=True)
                 for other in AGAINST]
         distinct = f"{runs[0].metrics['distinct']:,}"
         rows.append([NAMES[name], distinct, Interval.of(report.accuracies(runs)).text(), *gaps])
@@ -239,9 +278,14 @@ def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
     return plots.pictures(lines, labels)
 
 
-def save(trial: Trial, rows: np.ndarray, arms: Arms) -> list[Path]:
-    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths."""
+def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] = print) -> list[Path]:
+    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
+
+    Those of an earlier trial in the same folder are replaced, which is said.
+    """
     dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
+    if any(file.exists() for file in files):
+        say(f"The report and the subset that were in {trial.folder} are replaced; `out` names another folder.")
     files[0].write_text(page(trial, rows, arms), encoding="utf-8", errors="backslashreplace")
     np.save(files[1], rows, allow_pickle=False)
     names = dataset.train_files or [""] * len(dataset.train_images)
@@ -261,6 +305,8 @@ def page(trial: Trial, rows: np.ndarray, arms: Arms) -> str:
         *(text("p", line) for line in said[len(AGAINST) :]),
         text("h2", "Accuracy at the same steps"),
         onepage.table(accuracy(arms)),
+        text("p", "Differences are between runs of equal seed, and their intervals cover the seeds and the draw of the "
+                  "test images. The intervals of the accuracies, in the table and the figure, cover the seeds alone."),
         onepage.image(plots.arms(arms), "Test accuracy of each arm: dots for seeds, the mean and its 95 % interval."),
         text("h2", "What it cost"),
         onepage.table(ledger(arms)),

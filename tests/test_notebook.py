@@ -141,6 +141,17 @@ def test_no_text_can_break_a_table(text):
     assert cells(shown) == [["first", "second", once], [once, "1", "2"], ["3", once, "4"]]
 
 
+@pytest.mark.parametrize(
+    "name", ['<b>&"', "$007$", "a_b_c", "*bold*", "`code`", "[a](b)", "&lt;", r"a\|b", r"\*", "<!-- |", "~~no~~"]
+)
+def test_a_name_from_data_is_no_markdown(name):
+    shown = notebook.table(["class"], [[notebook.plain(name)]])
+    assert cells(shown) == [["class"], [name]]
+    assert rendered(shown).select("td > *") == []
+    assert rendered(notebook.sentences([f"**{notebook.plain(name)}.** yes"])).get_text().strip() == f"{name}. yes"
+    assert "$" not in notebook.plain(name).replace(r"\$", "")  # a formula is the browser's, not the parser's
+
+
 def test_a_table_without_rows_has_its_header():
     assert cells(notebook.table(["a", "b"], [])) == [["a", "b"]]
 

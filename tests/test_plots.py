@@ -429,6 +429,13 @@ def test_pictures_are_shown_in_their_places():
     assert [line[0].texts[0].get_text() for line in lines] == ["colour", "grey", "map"]
 
 
+def test_grey_pictures_are_as_bright_as_they_are():
+    pale, dim = images(2, 8, 8, 1) // 4 + np.uint8([[[[190]]], [[[0]]]])
+    figure = plots.pictures([[pale, dim], [pale[..., 0] / 1000]])
+    assert [axes.images[0].get_clim() for axes in figure.axes[:2]] == [(0, 255)] * 2
+    assert figure.axes[2].images[0].get_clim() == (pale.min() / 1000, pale.max() / 1000)
+
+
 @pytest.mark.parametrize(
     ("n", "shape"), [(216, (12, 18)), (36, (6, 6)), (72, (8, 9)), (7, (1, 7)), (1, (1, 1)), (12, (3, 4))]
 )

@@ -243,6 +243,13 @@ def test_test_labels_must_be_among_those_of_training(split):
         load(Rows(x, [0, 1, 0, [0, 1], *[1] * 8]))
 
 
+def test_bytes_that_are_no_words_are_named_by_their_row(split):
+    (x, _), (x_test, _) = split
+    for labels in ([b"cat", b"caf\xe9"] * 6, np.array([b"cat", b"caf\xe9"] * 6)):
+        with pytest.raises(InputError, match=r"^train image 1: expected a label in UTF-8, found b'caf\\xe9'\.$"):
+            load(((x, labels), (x_test, [b"cat"] * 4)))
+
+
 # Images
 
 

@@ -99,6 +99,8 @@ def test_another_keep_is_refused(keep):
         ({"selector": "top_activation"}, "no selector named 'top_activation'; did you mean 'top_activations'"),
         ({"selector": "random_subset"}, "'random_subset' is a baseline of every trial"),
         ({"selector": "margin", "embeddings": np.zeros((100, 3))}, "'margin' chooses by a proxy's class probabilities"),
+        ({"selector": "top_activations_drop"}, "picks fewer different images than its random rivals"),
+        ({"selector": "top_activations_keep"}, "would differ as well; use 'top_activations'."),
         ({"profile": "huge"}, "no profile named 'huge'"),
         ({"seeds": 0}, "seeds: expected a whole number of at least 1, found 0"),
         ({"keep": 101}, "from 1 to 100, found 101"),
@@ -231,12 +233,13 @@ def test_the_subset_comes_back_with_numpy_alone(done):
     assert np.array_equal(loaded, rows)
 
 
-def test_the_subset_comes_back_with_pandas(done, folder):
-    trial, _, rows, files = done
-    pandas = pytest.importorskip("pandas")
-    line = tryout.LINES.split("\n")[1].replace('"subset.csv"', "files[2]")
-    known = {"pandas": pandas, "files": files}
-    exec(line, known)  # as the report has it
+def test_the_subset_comes_back_with_pandas(done, folder, monkeypatch):
+    trial, _, rows, _ = done
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(trial.folder)
+    known = {}
+    exec(tryout.LINES, known)  # as the report and the chapter have it
+    assert np.array_equal(known["rows"], rows)
     table = known["table"]
     assert table["row"].tolist() == rows.tolist()
     names = [trial.dataset.class_names[label] for label in trial.dataset.train_labels[rows]]
@@ -251,6 +254,15 @@ def test_the_subset_comes_back_with_the_standard_library(done):
         table = list(csv.DictReader(file))
     assert [int(line["row"]) for line in table] == rows.tolist()
     assert {line["class"] for line in table} <= set(CLASSES)
+
+
+def test_a_report_that_is_replaced_is_said(done, tmp_path):
+    trial, arms, rows, _ = done
+    other, said = dataclasses.replace(trial, folder=tmp_path), []
+    tryout.save(other, rows, arms, say=said.append)
+    assert said == []
+    tryout.save(other, rows, arms, say=said.append)
+    assert said == [f"The report and the subset that were in {tmp_path} are replaced; `out` names another folder."]
 
 
 @pytest.mark.slow
@@ -272,21 +284,24 @@ def test_the_least_and_the_most_that_can_be_kept_end_in_a_report(keep, selector,
 # --- the verdict ---
 
 
-def made_up(name, seed, accuracy, ledger=()):
+def made_up(name, seed, accuracy, ledger=(), test_images=10**8):  # so many that their draw adds nothing
     embedding = records.Autoencoder("d", 1, 1) if name == "top_activations" else None
     spec = Run("d", name, 200, 64, 0.1, keep=None if name == ALL else 40, seed=seed, embedding=embedding)
-    metrics = {"test_accuracy": accuracy, "kept": 400 if name == ALL else 40, "distinct": 40, "test_images": 50}
+    metrics = {"test_accuracy": accuracy, "kept": 400 if name == ALL else 40, "distinct": 40}
+    metrics["test_images"] = test_images
     lines = [*ledger, ("training compilation", 1.0), ("training", 2.0), ("evaluation", 9.0)]
     return Record(spec, metrics, [{"stage": stage, "seconds": s, "samples": 1} for stage, s in lines], {})
 
 
-def made_up_arms(random, full, seeds=4, ledger=(("autoencoder", 5.0), ("selection", 0.5))):
-    """Arms in which the selector has so many points, with a little noise, more than random and than all the data."""
+def made_up_arms(random, full, balanced=None, seeds=4, ledger=(("autoencoder", 5.0), ("selection", 0.5))):
+    """Arms in which the selector has so many points, with a little noise, more than the others."""
+    balanced = random if balanced is None else balanced
     chosen = [0.5 + 0.01 * seed for seed in range(seeds)]
     noise = [0.001 * (-1) ** seed for seed in range(seeds)]
     return {
         ALL: [made_up(ALL, s, chosen[s] - full + noise[s]) for s in range(seeds)],
         "random_subset": [made_up("random_subset", s, chosen[s] - random + noise[s]) for s in range(seeds)],
+        "stratified_random": [made_up("stratified_random", s, chosen[s] - balanced + noise[s]) for s in range(seeds)],
         "top_activations": [made_up("top_activations", s, chosen[s], ledger) for s in range(seeds)],
     }
 
@@ -303,17 +318,44 @@ def made_up_arms(random, full, seeds=4, ledger=(("autoencoder", 5.0), ("selectio
     ],
 )
 def test_the_verdict_is_what_the_intervals_allow(random, full, against_random, against_full, worth):
-    first, second, _, last, _ = tryout.verdict(made_up_arms(random, full))
+    first, _, second, _, last, _ = tryout.verdict(made_up_arms(random, full))
     assert first.startswith(f"On this data, in this budget, {against_random} against a random subset of the same size:")
     assert second.startswith(f"On this data, in this budget, {against_full} against all the data:")
     assert f"{100 * random:+.1f} ± 0.2 points (n = 4)" in first.replace("-0.0", "+0.0")
     assert last.startswith(worth)
+    assert ("these runs cannot tell" in last) == (random == 0 or (random > 0 and full == 0))
+
+
+@pytest.mark.parametrize(
+    ("random", "balanced", "against_balanced", "worth"),
+    [
+        (0.05, 0.05, "selection gained", "Worth it: the subset is better than chance and than all the data."),
+        (0.05, -0.05, "selection lost", "Not worth it here: as many images drawn at random, each class with its sh"),
+        (0.0, -0.05, "selection lost", "Not worth it here: as many images drawn at random, each class with its sh"),
+        (-0.05, 0.05, "selection gained", "Not worth it here: as many images drawn at random are better"),
+        (0.0, 0.05, "selection gained", "Not shown to be worth it: "),
+        (0.05, 0.0, "selection made no measurable difference", "Worth it: the subset is better than chance and than "
+         "all the data. Whether a draw in which each class has its share would do as well, these runs cannot tell."),
+    ],
+)
+def test_a_balanced_draw_is_a_rival_too(random, balanced, against_balanced, worth):
+    _, balance, _, _, last, _ = tryout.verdict(made_up_arms(random, 0.05, balanced))
+    rival = "a random subset in which each class has its share"
+    assert balance.startswith(f"On this data, in this budget, {against_balanced} against {rival}:")
+    assert last.startswith(worth)
+
+
+def test_the_table_has_a_difference_for_each_rival_in_the_verdict():
+    header, *_, chosen = tryout.accuracy(made_up_arms(0.05, -0.05, 0.1))
+    assert header[3:] == ["minus random", "minus random, balanced", "minus all the data"]
+    assert [gap.split(" ")[0] for gap in chosen[3:]] == ["+5.0", "+10.0", "-5.0"]
 
 
 @pytest.mark.parametrize("gap", [0.3, 0.0, -0.3])
 def test_one_seed_cannot_tell(gap):
-    first, second, _, last, _ = tryout.verdict(made_up_arms(gap, gap, seeds=1))
-    for line in (first, second):
+    *gaps, _, last, _ = tryout.verdict(made_up_arms(gap, gap, seeds=1))
+    assert len(gaps) == 3
+    for line in gaps:
         assert "one seed cannot tell whether selection gained or lost" in line
         assert "(n = 1)" in line
         assert "±" not in line
@@ -321,18 +363,39 @@ def test_one_seed_cannot_tell(gap):
 
 
 def test_the_verdict_says_what_choosing_cost():
-    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05))[2:]
+    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05))[3:]
     assert cost.startswith("Choosing cost 5.5 s (autoencoder 5.0 s, selection 0.5 s), and a training 3.0 s.")
     assert "not counted" not in cost
-    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05, ledger=(("given", 0.0), ("selection", 0.5))))[2:]
+    cost, *_ = tryout.verdict(made_up_arms(0.05, 0.05, ledger=(("given", 0.0), ("selection", 0.5))))[3:]
     assert cost.startswith("Choosing cost 0.5 s (given 0.0 s, selection 0.5 s)")
     assert cost.endswith("What the given embeddings cost to make is not counted.")
 
 
 def test_the_verdict_says_how_it_was_measured():
-    last = tryout.verdict(made_up_arms(0.05, 0.05))[-1]
+    arms = {name: [made_up(name, s, 0.5, test_images=50) for s in range(2)] for name in made_up_arms(0, 0)}
+    last = tryout.verdict(arms)[-1]
     assert last.startswith("Measured on 50 test images, of which one is 2 points, after 200 steps of 64 images, with")
     assert "40 of 400 images kept (filter, refill)" in last
+    assert last.endswith("The intervals cover the seeds of the training and the draw of the test images.")
+
+
+@pytest.mark.parametrize(("images", "gained"), [(7, False), (10**5, True)])
+@pytest.mark.parametrize("right", [0, 3 / 7, 6 / 7])
+def test_seeds_that_agree_on_a_handful_of_test_images_prove_nothing(right, images, gained):
+    """Each seed gains the same seventh of the test images, once one image, once very many."""
+    rivals, chosen = ([made_up("random_subset", s, more + right, test_images=images) for s in range(3)]
+                      for more in (0, 1 / 7))  # fmt: skip
+    arms = dict.fromkeys(made_up_arms(0, 0), rivals) | {"top_activations": chosen}
+    first, *_ = tryout.verdict(arms)
+    assert ("selection gained" in first) == gained
+    assert ("no measurable difference" in first) == (not gained)
+    *_, (_, _, _, gap, *_) = tryout.accuracy(arms)
+    assert gap in first.replace(" of test accuracy", "")  # the table has the verdict's interval
+
+
+def test_the_draw_of_the_test_images_is_that_of_two_independent_samples():
+    first, second = ([made_up("random_subset", s, p, test_images=200) for s in range(3)] for p in (0.6, 0.4))
+    assert tryout.difference(first, second).half == pytest.approx(1.96 * np.sqrt(2 * 0.25 / 200), rel=1e-4)
 
 
 # --- embeddings that are given ---
@@ -496,6 +559,21 @@ def test_the_command_runs_the_chapter_up_to_its_report(folder, tmp_path, capsys,
     assert run == whole[: len(run)]
     assert any("tryout.save(" in source for source in run)
     assert not any("exercise" in source or "sklearn" in source for source in run)
+
+
+@pytest.mark.parametrize("named", ["source", "EMBSEL_DATA", None, ""])
+def test_only_the_books_own_data_goes_to_a_temporary_folder(named, folder, monkeypatch):
+    """The cells that load and plan, as the chapter's text has them."""
+    monkeypatch.setenv("EMBSEL_DATA", str(folder) if named == "EMBSEL_DATA" else "")
+    code = re.findall(r"```{code-cell} ipython3\n(.*?)```", command.CHAPTER.with_suffix(".md").read_text("utf-8"), re.S)
+    choices = {"profile": "tiny", "keep": 0.3, "selector": "margin", "seeds": 1, "embeddings": None, "out": None}
+    known = choices | {"source": {"source": str(folder), "": ""}.get(named)}
+    for cell in code[: 1 + next(place for place, cell in enumerate(code) if "tryout.plan(" in cell)]:
+        if ":tags: [parameters]" not in cell:
+            exec(cell, known)
+    assert known["mine"] == bool(named)
+    assert (known["trial"].folder.parts[0] == "_try") == bool(named)
+    assert known["dataset"].name == (folder.name if named else "shapes")
 
 
 def a_notebook(tmp_path, *sources):
