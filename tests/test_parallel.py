@@ -42,8 +42,9 @@ def test_one_device_and_several_agree(runs):
 @pytest.mark.slow
 def test_the_loop_of_the_book_agrees_with_fit_and_learns(runs):
     first, *_ = runs[0]
-    assert first["arm"] == parallel.OWN
-    assert first["loss_gap"] == first["weight_gap"] == 0
+    assert first["arm"] == parallel.OWN  # what the gaps are measured from
+    (fitted,) = [run for run in arms(runs, "fit") if run["devices"] == 1]
+    assert max(fitted["loss_gap"], fitted["weight_gap"]) < parallel.TOLERANCE
     assert first["loss"][-1] < first["loss"][0]
 
 
