@@ -77,7 +77,7 @@ def across(devices: int) -> contextlib.AbstractContextManager:
     require(devices <= len(found), f"devices: expected at most {len(found)}, as there are here, found {devices}.")
     if BACKEND == "jax":
         return keras.distribution.DataParallel(devices=found[:devices]).scope()
-    # on the processor the default's groups of devices cannot change within a process; on accelerators it is the quick one
+    # the default is quick on accelerators; on the processor its groups of devices cannot change within a process
     plain = tf.distribute.ReductionToOneDevice() if found[0].device_type == "CPU" else None
     return tf.distribute.MirroredStrategy([device.name for device in found[:devices]], plain).scope()
 
