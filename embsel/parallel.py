@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsel import data
+from embsel.errors import require
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
@@ -58,18 +59,27 @@ def split_processor(devices: int) -> None:
 
 
 def across(devices: int) -> contextlib.AbstractContextManager:
-    """Return the context for a model on the first so many devices: make, compile and fit it inside."""
+    """Return the context for a model on the first so many devices: make, compile and fit it inside.
+
+    These are accelerators, or the processor's devices where there are none; InputError if they are too few.
+    """
     from embsel.backend import BACKEND, keras
 
     if devices == 1:
         return contextlib.nullcontext()
     if BACKEND == "jax":
-        return keras.distribution.DataParallel(devices=keras.distribution.list_devices()[:devices]).scope()
-    import tensorflow as tf
+        found = keras.distribution.list_devices()  # accelerators only, if there are any
+    else:
+        import tensorflow as tf
 
-    names = [device.name for device in tf.config.list_logical_devices()[:devices]]
-    plain = tf.distribute.ReductionToOneDevice()  # the default's groups of devices cannot change within a process
-    return tf.distribute.MirroredStrategy(names, plain).scope()
+        # asked for by kind: a list of all begins with the processor, which would then share batches with accelerators
+        found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    require(devices <= len(found), f"devices: expected at most {len(found)}, as there are here, found {devices}.")
+    if BACKEND == "jax":
+        return keras.distribution.DataParallel(devices=found[:devices]).scope()
+    # the default is quick on accelerators; on the processor its groups of devices cannot change within a process
+    plain = tf.distribute.ReductionToOneDevice() if found[0].device_type == "CPU" else None
+    return tf.distribute.MirroredStrategy([device.name for device in found[:devices]], plain).scope()
 
 
 def in_order(count: int, seed: int) -> np.ndarray:
