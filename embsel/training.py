@@ -399,8 +399,8 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     With `out`, a path ending in .npy or .zarr, neither need fit in memory: `pixels` is anything with that shape that
     can be sliced by rows, such as a memory map or a Zarr array, and the embeddings are written to `out`, `rows` at a
     time, and returned opened for reading. After a kill, the same call goes on where it was (`chunks.Store`). What was
-    begun with another encoder, other images, or other `rows` is refused with an InputError, and what is complete is
-    returned as it is. `progress` labels a progress bar; None shows none.
+    begun with other weights, other images (sixteen of them are compared) or other `rows` is refused with an InputError,
+    and what is complete is returned as it is. `progress` labels a progress bar; None shows none.
     """
     if out is None:
         return _predictor(encoder, pixels)()
