@@ -2,15 +2,15 @@
 
 Every selector is called as `f(embeddings, k, *, labels=None, seed=0)` and returns row numbers, int64 (k,):
 
-embeddings  (N, n), floating point or integer, finite; never written to. `top_activations` and `random_subset` also take
-            what does not fit in memory (`embsel.chunks`).
+embeddings  (N, n), floating point or integer, finite; never written to.
 k           how many rows to pick, 1 to N.
 labels      (N,) integers >= 0, or None; only some selectors need them.
 seed        an integer >= 0; the same input and seed give the same rows.
 
-Anything else raises `InputError`. The rows are distinct, save where it is said. Keras and images are unknown here. The
-paper's filter and its variants are in this room, selectors from the literature in `embsel.coresets`, and all of them in
-the registry `SELECTORS`, at the end.
+Anything else raises `InputError`. The rows are distinct, save where it is said. `top_activations` and `random_subset`
+also take embeddings that do not fit in memory (`embsel.chunks`). Keras and images are unknown here. The paper's filter
+and its variants are in this room, selectors from the literature in `embsel.coresets`, and all of them in the registry
+`SELECTORS`, at the end.
 """
 
 import functools

@@ -240,7 +240,7 @@ def test_pictures_are_read_without_running_what_is_in_them(tmp_path):
 
 
 def test_the_committed_pictures_are_whole():
-    encoders = report.autoencoders(Store().records().values())
+    encoders = report.autoencoders(report.recorded())
     shown = [record for record in encoders if record.spec.seed == 0]
     assert shown, "chapters 2 and 3 show one"
     for record in shown:
