@@ -375,7 +375,7 @@ def class_balance(counts: dict[str, np.ndarray], class_names: Sequence[str]) -> 
         axes.set_xticks(range(len(class_names)), class_names, rotation=35, ha="right")
         axes.set_ylabel("images in the subset")
         axes.grid(axis="x", visible=False)
-        axes.legend(ncols=2)
+        figure.legend(loc="outside upper right", ncols=2)  # inside it would lie on the bars
     return figure
 
 
