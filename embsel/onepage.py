@@ -27,8 +27,7 @@ img { height: auto; max-width: 100%; }
 div, pre { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.9em; overflow-wrap: normal; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.2rem 0.8rem 0.2rem 0; text-align: right; vertical-align: top; }
-td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; }
+th:first-child, td:first-child { text-align: left; }
 @page { margin: 1.2cm; }
 @media print {
   body { font-size: 7.5pt; line-height: 1.25; max-width: none; padding: 0; }
