@@ -20,7 +20,8 @@ from embsel.pixels import one_size
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
 _SUFFIXES = [".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
-_BOMB = 100  # times its own size, to which no file of images expands
+_BOMB = 100  # times its own size, to which no large file of images expands
+_HARMLESS = 2**30  # bytes, which may be of one colour
 _PART = ".embsel-part-"  # how the name of a file begins that is being written
 _DAY = 24 * 60 * 60  # seconds
 
@@ -49,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def read_npz(path: Path, *extra: str) -> dict:
     """Return the arrays of an `.npz` file, and those named in `extra`; pickles inside are never loaded.
 
-    A file that would expand to more than 100 times its size is refused before anything in it is read.
+    A file that would expand to more than 1 GiB and 100 times its size is refused before anything in it is read.
     """
     require(zipfile.is_zipfile(path), f"{path}: expected a folder of images or an .npz file, found something else.")
     try:
@@ -68,7 +69,8 @@ def _refuse_bomb(members: list[zipfile.ZipInfo], path: Path) -> None:
     require(known, f"{path}: expected members that are stored or deflated, as np.savez and np.savez_compressed write "
                    "them, found another compression. Write the file anew with np.savez.")
     size, found = sum(member.file_size for member in members), path.stat().st_size
-    require(size <= _BOMB * found, f"{path}: expected an .npz file that expands to at most {_BOMB} times its size, "
+    good = size <= max(_HARMLESS, _BOMB * found)
+    require(good, f"{path}: expected an .npz file that expands to at most {_BOMB} times its size, "
             f"found one of {found:,} bytes that expands to {size:,}, as a decompression bomb does. If it is what you "
             "want, write it anew with np.savez, which does not compress.")
 
