@@ -34,7 +34,8 @@ def faults(code):
             called, options = ast.unparse(node.func), {item.arg: item.value for item in node.keywords}
             if called in ("eval", "exec", "yaml.load", "yaml.unsafe_load") or called.endswith("load_model"):
                 yield node.lineno, called
-            if called.endswith("load") and "allow_pickle" in options and ast.unparse(options["allow_pickle"]) != "False":
+            pickles = ast.unparse(options["allow_pickle"]) if "allow_pickle" in options else "False"
+            if called.endswith("load") and pickles != "False":
                 yield node.lineno, "allow_pickle"
 
 
