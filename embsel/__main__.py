@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     `record` and `status`: 0 done, 1 bad input, 2 stopped in time with runs still missing. `try`: 0 done, 1 its notebook
-    failed, 2 bad input, 130 interrupted.
+    failed, 2 bad input. All of them: 130 interrupted.
     """
     parser = argparse.ArgumentParser(
         "python -m embsel", description="Record the book's runs, list what is there, or try selection on other data."
@@ -47,6 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
     except InputError as error:
         print(f"embsel: {error}", file=sys.stderr)
         return 2 if options.command == "try" else 1
+    except KeyboardInterrupt:
+        print("\nembsel: interrupted. What is recorded is kept: the same command goes on from there.", file=sys.stderr)
+        return 130
 
 
 def number(word: str) -> int | float:
@@ -58,9 +61,12 @@ def _record(options) -> int:
     sizes = suites.profile(options.profile)
     if options.suite not in suites.SUITES:  # said before anything is loaded
         raise unknown("suite", options.suite, suites.SUITES)
+    store = records.Store(options.out)
+    if store.folder.exists():  # if nothing can be written to it, that is said before a long download
+        with store.writing():
+            pass
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
     print(dataset)
-    store = records.Store(options.out)
     from embsel import experiments  # imports Keras: only where something is trained
 
     asked, left = None, options.seconds
@@ -91,23 +97,19 @@ def _try(options) -> int:
     profile = suites.profile(options.profile).name
     selection.selector(options.selector)
     choices = {name: getattr(options, name) for name in ("keep", "selector", "seeds", "embeddings", "out")}
-    try:
-        dataset = data.load(options.data, image_size="fit")
-        from embsel import tryout  # imports Keras: only where something is trained
+    dataset = data.load(options.data, image_size="fit")
+    from embsel import tryout  # imports Keras: only where something is trained
 
-        trial = tryout.plan(dataset, profile=profile, **choices)
-        with trial.store.writing():
-            pass  # if nothing can be written, that is said now
-        parameters = choices | {"source": options.data, "profile": profile, "out": str(trial.folder)}
-        trouble = _run_chapter(parameters, trial.folder / "notebook.ipynb")
-        if trouble:
-            print(f"embsel: {trouble}", file=sys.stderr)
-            return 1
-        print("", *tryout.verdict(tryout.recorded(trial)), "", f"The report: {trial.folder / 'report.html'}", sep="\n")
-        return 0
-    except KeyboardInterrupt:
-        print("\nembsel: interrupted. What is recorded is kept: the same command goes on from there.", file=sys.stderr)
-        return 130
+    trial = tryout.plan(dataset, profile=profile, **choices)
+    with trial.store.writing():
+        pass  # if nothing can be written, that is said now
+    parameters = choices | {"source": options.data, "profile": profile, "out": str(trial.folder)}
+    trouble = _run_chapter(parameters, trial.folder / "notebook.ipynb")
+    if trouble:
+        print(f"embsel: {trouble}", file=sys.stderr)
+        return 1
+    print("", *tryout.verdict(tryout.recorded(trial)), "", f"The report: {trial.folder / 'report.html'}", sep="\n")
+    return 0
 
 
 def _run_chapter(parameters: dict, done: Path) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from embsel.errors import InputError, require
 
@@ -238,7 +239,7 @@ class Store:
     writes makes any moment safe: the mark says 0 before the array is made, rows are on the disk before the mark counts
     them, and a new mark takes the place of the old at once or not at all. So what is counted is there, and what a kill
     left half written is written again. (This holds for a killed process. After a power cut it holds for .npy, while
-    the chunks of .zarr are in the hands of Zarr.)
+    the chunks of .zarr are in the hands of Zarr.) Only one process at a time may fill it.
     """
 
     def __init__(self, path, shape: tuple[int, int], dtype: str, rows: int, made_of: Mapping[str, str]):
@@ -249,8 +250,36 @@ class Store:
         self.made_of = {**made_of, "shape": list(shape), "dtype": str(self.dtype), "rows": rows}
         self.mark = self.path.with_name(self.path.name + ".progress.json")
         self.done = self._begun()
-        if not self.done:
-            self._make()
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[None]:
+        """Keep other processes out, by a lock in `<path>.lock`; InputError if one is at it, or nothing can be written.
+
+        A store that is complete needs no lock: it may lie where nothing can be written.
+        """
+        if self.done == self.shape[0]:
+            yield
+            return
+        with self._said():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path.with_name(self.path.name + ".lock")).acquire(timeout=0)
+        with lock:
+            self.done = self._begun()  # since it was looked at, another process may have come further
+            if not self.done:
+                with self._said():
+                    self._make()
+            yield
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:
+            message = f"{self.path} is being written by another process: wait for its end, or choose another path."
+            raise InputError(message) from None
+        except OSError as error:
+            kept = f"Its first {self.done:,} rows are kept, and the same call goes on from there"
+            raise InputError(f"{self.path} cannot be written to: {error.strerror or error}. {kept}.") from error
 
     def _begun(self) -> int:
         """Return how many rows are done; InputError if those are of something else."""
@@ -278,7 +307,6 @@ class Store:
         return 0  # killed before the first rows, or the array was removed
 
     def _make(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._count(0)
         if self.path.suffix == ".npy":
             np.lib.format.open_memmap(self.path, "w+", self.dtype, self.shape)
@@ -289,16 +317,17 @@ class Store:
             zarr.create_array(str(self.path), shape=self.shape, chunks=size, dtype=self.dtype, overwrite=True)
 
     def append(self, values: np.ndarray) -> None:
-        """Write the next rows, and count them."""
-        if self.path.suffix == ".npy":
-            with open(self.path, "r+b") as file:  # not through a map: there a full disk would be a bus error
-                file.seek(self.array().offset + self.done * self.shape[1] * self.dtype.itemsize)
-                file.write(np.ascontiguousarray(values, self.dtype))
-                file.flush()
-                os.fsync(file.fileno())
-        else:
-            self._zarr("r+")[self.done : self.done + len(values)] = values
-        self._count(self.done + len(values))
+        """Write the next rows, and count them; InputError if the disk is full."""
+        with self._said():
+            if self.path.suffix == ".npy":
+                with open(self.path, "r+b") as file:  # not through a map: there a full disk would be a bus error
+                    file.seek(self.array().offset + self.done * self.shape[1] * self.dtype.itemsize)
+                    file.write(np.ascontiguousarray(values, self.dtype))
+                    file.flush()
+                    os.fsync(file.fileno())
+            else:
+                self._zarr("r+")[self.done : self.done + len(values)] = values
+            self._count(self.done + len(values))
 
     def _count(self, done: int) -> None:
         part = self.mark.with_name(self.mark.name + ".part")

@@ -170,7 +170,11 @@ def _download(source: str) -> dict:
     try:
         train, test = getattr(keras.datasets, source).load_data()
     except Exception as error:  # Keras raises a bare Exception when an address cannot be reached
-        raise InputError(f"{source} could not be downloaded ({error}). Check the connection and try again, or pass a "
+        again = "try again"
+        if source == "fashion_mnist":  # Keras knows a torn file by its hash, and has none for these
+            kept = Path(os.environ.get("KERAS_HOME", "~/.keras"), "datasets", "fashion-mnist")
+            again = f"remove the folder '{kept}', in which half a file may be left, and try again"
+        raise InputError(f"{source} could not be downloaded ({error}). Check the connection, {again}, or pass a "
                          "folder of images or an .npz file instead, or 'shapes', which needs no download.") from error
     names = [name.replace("_", " ") for name in _KERAS[source][1].split()]
     return dict(zip(ARRAYS, (*train, *test), strict=True)) | {"class_names": names}

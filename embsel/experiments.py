@@ -17,6 +17,7 @@ import numpy as np
 from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware
 from embsel.errors import InputError, require
+from embsel.files import replacing
 from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, describe, key
 from embsel.rows import door
 
@@ -143,7 +144,7 @@ def _passed(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 def _read(path: str | os.PathLike) -> np.ndarray:
     try:
         array = np.load(os.path.expanduser(path), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise InputError(f"embeddings: {path} cannot be read as an .npy file: {error}.") from None
     require(isinstance(array, np.ndarray), f"embeddings: expected an .npy file of one array, found the .npz {path}.")
     return array
@@ -155,8 +156,7 @@ def given(embeddings, dataset: data.Dataset, store: Store, profile_name: str, se
     The ledger of a run on them has the stage "given", of no seconds: what they cost to make is not known here.
     """
     spec, array = vectors(embeddings, dataset, seed)
-    with store.writing():
-        _keep_embeddings(store, spec, array)
+    _keep_embeddings(store, spec, array)
     ledger = [{"stage": "given", "seconds": 0.0, "samples": len(array)}]
     store.append(Record(spec, {"elements": spec.elements}, ledger, provenance(dataset, profile_name)))
     return spec
@@ -192,12 +192,8 @@ def _embeddings_file(store: Store, spec: Spec) -> Path:
 
 
 def _keep_embeddings(store: Store, spec: Spec, embeddings: np.ndarray) -> None:
-    file = _embeddings_file(store, spec)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    with open(part, "wb") as target:
-        np.save(target, embeddings, allow_pickle=False)
-    os.replace(part, file)  # whole or not at all
+    with store.writing(), replacing(_embeddings_file(store, spec)) as part:
+        np.save(part, embeddings, allow_pickle=False)
 
 
 def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements: int = 6, each: int = 8) -> None:
@@ -214,19 +210,18 @@ def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements:
     raised = centre + 4 * spread * np.eye(len(centre))[columns]
     picked = selection.top_activations(embeddings, min(20 * embeddings.shape[1], len(embeddings)))
     picked = picked[np.linspace(0, len(picked) - 1, 6 * each).astype(int)]
-    file = store.folder / "pictures" / f"{key(spec)}.npz"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        file,
-        inputs=crops,
-        codes=codes.astype("float16"),
-        reproductions=_as_uint8(decoder.predict(codes, verbose=0)),
-        elements=columns,
-        strongest=dataset.train_images[strongest],
-        picked=dataset.train_images[picked],
-        random=dataset.train_images[selection.random_subset(embeddings, min(6 * each, len(embeddings)))],
-        drawn=_as_uint8(decoder.predict(np.vstack([centre[None], raised]).astype("float32"), verbose=0)),
-    )
+    arrays = {
+        "inputs": crops,
+        "codes": codes.astype("float16"),
+        "reproductions": _as_uint8(decoder.predict(codes, verbose=0)),
+        "elements": columns,
+        "strongest": dataset.train_images[strongest],
+        "picked": dataset.train_images[picked],
+        "random": dataset.train_images[selection.random_subset(embeddings, min(6 * each, len(embeddings)))],
+        "drawn": _as_uint8(decoder.predict(np.vstack([centre[None], raised]).astype("float32"), verbose=0)),
+    }
+    with store.writing(), replacing(store.folder / "pictures" / f"{key(spec)}.npz") as part:
+        np.savez_compressed(part, **arrays)
 
 
 def _as_uint8(pixels: np.ndarray) -> np.ndarray:

@@ -1,11 +1,13 @@
 """Readers of an `.npz` file and of a folder of images, as plain arrays; `embsel.data.load` calls and checks them."""
 
+import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
+import time
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +20,59 @@ from embsel.pixels import one_size
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
 _SUFFIXES = [".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"]
+_BOMB = 100  # times its own size, to which no large file of images expands
+_HARMLESS = 2**30  # bytes, which may be of one colour
+_PART = ".embsel-part-"  # how the name of a file begins that is being written
+_DAY = 24 * 60 * 60  # seconds
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a new file, which takes the place of `path` at the end; on an error it is removed instead.
+
+    So `path` is whole at any moment, also for other processes. What a killed one left behind is removed after a day, by
+    the next that writes into the folder. The folder is made if need be.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for part in path.parent.glob(f"{_PART}*"):
+        with contextlib.suppress(OSError):  # another process was faster
+            if time.time() - part.stat().st_mtime > _DAY:
+                part.unlink()
+    part = path.with_name(f"{_PART}{secrets.token_hex(4)}-{path.name}")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def read_npz(path: Path, *extra: str) -> dict:
-    """Return the arrays of an `.npz` file, and those named in `extra`; pickles inside are never loaded."""
+    """Return the arrays of an `.npz` file, and those named in `extra`; pickles inside are never loaded.
+
+    A file that would expand to more than 1 GiB and 100 times its size is refused before anything in it is read.
+    """
     require(zipfile.is_zipfile(path), f"{path}: expected a folder of images or an .npz file, found something else.")
     try:
         with np.load(path, allow_pickle=False) as file:
+            _refuse_bomb(file.zip.infolist(), path)
             return named_arrays(file, str(path)) | {key: file[key] for key in extra}
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def _refuse_bomb(members: list[zipfile.ZipInfo], path: Path) -> None:
+    """Refuse what would fill the memory; no member is read beyond the size that is declared for it."""
+    known = all(member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in members)
+    require(known, f"{path}: expected members that are stored or deflated, as np.savez and np.savez_compressed write "
+                   "them, found another compression. Write the file anew with np.savez.")
+    size, found = sum(member.file_size for member in members), path.stat().st_size
+    good = size <= max(_HARMLESS, _BOMB * found)
+    require(good, f"{path}: expected an .npz file that expands to at most {_BOMB} times its size, "
+            f"found one of {found:,} bytes that expands to {size:,}, as a decompression bomb does. If it is what you "
+            "want, write it anew with np.savez, which does not compress.")
 
 
 def named_arrays(found: Mapping, where: str) -> dict:
@@ -76,10 +119,8 @@ def _decoded(files: list[Path], train: int, names: list[str], size: int | str | 
 def _keep(arrays: dict, entry: Path) -> None:
     """Write the cache file `entry`; warn if it cannot be written."""
     try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=entry.parent) as folder:  # another process sees all or nothing
-            np.savez(f"{folder}/new.npz", **arrays)
-            os.replace(f"{folder}/new.npz", entry)
+        with replacing(entry) as part:
+            np.savez(part, **arrays)
     except OSError as error:
         warnings.warn(f"The decoded images could not be kept in {entry.parent} ({error}); they are decoded again "
                       "next time. Set EMBSEL_CACHE to a folder that can be written.", stacklevel=4)
@@ -146,6 +187,7 @@ def _digest(files: list[Path], root: Path, settings: str) -> str:
     for path in tqdm(files, "Reading", unit=" files", disable=len(files) < 2000):
         require(path.resolve().is_relative_to(root), f"{path}: expected a file in {root}, found a link that leads out.")
         try:
+            require(path.is_file() or not path.exists(), f"{path}: expected a file, found a pipe or a device.")
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}.") from None

@@ -273,23 +273,34 @@ class Store:
             with FileLock(self.folder / ".lock"):
                 yield
         except OSError as error:
-            raise InputError(f"The folder '{self.folder}' cannot be written to: {error.strerror or error}.") from error
+            why = error.strerror or f"{error}: is the disk full?"  # NumPy says no more than how far it came
+            raise InputError(f"The folder '{self.folder}' cannot be written to: {why}.") from error
 
     def append(self, record: Record) -> bool:
         """Write `record` to the disk and return True; return False if its key is there already.
 
-        Raises `InputError` if the folder cannot be written to, or a number in the record is NaN or infinite.
+        On a full disk the file stays as it was. Raises `InputError` if the folder cannot be written to, the profile
+        cannot be the name of a file, or a number in the record is NaN or infinite.
         """
+        profile = record.provenance["profile"]
+        good = re.fullmatch(r"[^/\\\0]+", profile)
+        require(good, f"A record's profile is the name of its file: expected no slash in it, found {profile!r}.")
         with self.writing():
             if key(record.spec) in self.records():
                 return False
-            line, path = record.to_json().encode() + b"\n", self.folder / f"{record.provenance['profile']}.jsonl"
+            line, path = record.to_json().encode() + b"\n", self.folder / f"{profile}.jsonl"
             if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
                 line = b"\n" + line  # ends a killed writer's torn line, so that it takes no whole one along
-            with open(path, "ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            size = path.stat().st_size if path.exists() else 0
+            try:
+                with open(path, "ab") as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(path, size)
+                raise
         return True
 
 

@@ -6,6 +6,7 @@ Knows nothing of how a subset was chosen: a phase is a list of image numbers and
 import contextlib
 import hashlib
 import itertools
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -399,8 +400,9 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     With `out`, a path ending in .npy or .zarr, neither need fit in memory: `pixels` is anything with that shape that
     can be sliced by rows, such as a memory map or a Zarr array, and the embeddings are written to `out`, `rows` at a
     time, and returned opened for reading. After a kill, the same call goes on where it was (`chunks.Store`). What was
-    begun with other weights, other images (sixteen of them are compared) or other `rows` is refused with an InputError,
-    and what is complete is returned as it is. `progress` labels a progress bar; None shows none.
+    begun with another encoder, other images (sixteen of them are compared) or other `rows` is refused with an
+    InputError, as is what another process is writing; what is complete is returned as it is. `progress` labels a
+    progress bar; None shows none.
     """
     if out is None:
         return _predictor(encoder, pixels)()
@@ -409,10 +411,10 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     require(good, f"pixels: expected uint8 of shape (N, H, W, C), not empty, found {dtype} of shape {shape}.")
     fed, entrance = _entrance(tuple(shape[1:]))
     model = keras.Model(fed, encoder(keras.layers.CenterCrop(CROP, CROP)(entrance)))
-    made_of = {"encoder": _digest(encoder.get_weights()), "images": _digest_of_images(pixels)}
+    made_of = {"encoder": _digest_of_encoder(encoder), "images": _digest_of_images(pixels)}
     store = chunks.Store(out, (shape[0], model.output.shape[1]), model.output.dtype, rows, made_of)
     bar = tqdm(initial=store.done, total=shape[0], desc=progress, disable=progress is None, leave=False)
-    with bar:
+    with bar, store.filling():
         while store.done < shape[0]:
             some = pixels[store.done : min(store.done + rows, shape[0])]
             store.append(model.predict(np.asarray(some), batch_size=min(BATCH, len(some)), verbose=0))
@@ -426,6 +428,16 @@ def _digest(arrays: Iterable[np.ndarray]) -> str:
     for array in arrays:
         digest.update(f"{array.shape} {array.dtype} ".encode() + array.tobytes())
     return digest.hexdigest()[:12]
+
+
+def _digest_of_encoder(encoder) -> str:
+    """Return a digest of the weights and of the layers, whatever these happen to be called in this process."""
+    plan = ""
+    with contextlib.suppress(NotImplementedError):  # a layer of the caller's own need not say how it is made
+        plan = json.dumps(encoder.get_config(), sort_keys=True, default=str)
+    for number, layer in enumerate(encoder._flatten_layers()):
+        plan = plan.replace(f'"{layer.name}"', str(number))
+    return _digest([np.frombuffer(plan.encode(), np.uint8), *encoder.get_weights()])
 
 
 def _digest_of_images(pixels) -> str:

@@ -3,6 +3,7 @@
 Chapter 9 goes through these functions one by one, and `python -m embsel try` runs that chapter on a folder.
 """
 
+import contextlib
 import csv
 import numbers
 import os
@@ -17,6 +18,7 @@ from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
+from embsel.files import replacing
 from embsel.onepage import text
 from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
@@ -286,13 +288,15 @@ def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] 
     dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
     if any(file.exists() for file in files):
         say(f"The report and the subset that were in {trial.folder} are replaced; `out` names another folder.")
-    files[0].write_text(page(trial, rows, arms), encoding="utf-8", errors="backslashreplace")
-    np.save(files[1], rows, allow_pickle=False)
-    names = dataset.train_files or [""] * len(dataset.train_images)
-    with open(files[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
-        table = csv.writer(target)
-        table.writerow(("row", "class", "file"))
-        table.writerows((row, dataset.class_names[dataset.train_labels[row]], names[row]) for row in rows.tolist())
+    names, report = dataset.train_files or [""] * len(dataset.train_images), page(trial, rows, arms)
+    with trial.store.writing(), contextlib.ExitStack() as stack:  # all three are written before any is replaced
+        parts = [stack.enter_context(replacing(file)) for file in files]
+        parts[0].write_text(report, encoding="utf-8", errors="backslashreplace")
+        np.save(parts[1], rows, allow_pickle=False)
+        with open(parts[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
+            table = csv.writer(target)
+            table.writerow(("row", "class", "file"))
+            table.writerows((row, dataset.class_names[dataset.train_labels[row]], names[row]) for row in rows.tolist())
     return files
 
 

@@ -430,7 +430,7 @@ def test_embed_to_a_store_is_embed_in_memory(name, source, tmp_path, computed):
     again = training.embed(encoder(), x, tmp_path / "new" / name, rows=20)
     assert np.array_equal(again[:], found[:])
     assert len(computed) == 5, "what is complete is not computed again"
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [name, f"{name}.progress.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [name, f"{name}.lock", f"{name}.progress.json"]
     with pytest.raises((ValueError, PermissionError)):
         again[0] = 1
 

@@ -1,0 +1,240 @@
+"""Fault by fault: each ends in a clear sentence, and nothing that was finished is lost.
+
+Elsewhere, beside what they are about: `kill -9` during a sweep (test_experiments: killed ten times; between the
+embeddings and their record), `kill -9` during `embed` at any moment (test_chunks), a record torn at every byte, several
+writers at once and a folder that cannot be made (test_records), a damaged or unwritable cache (test_data).
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pytest
+from filelock import FileLock
+from PIL import Image
+
+from embsel import chunks, data, files, records
+from embsel.__main__ import main
+from embsel.errors import InputError
+from embsel.records import ALL, Record, Run, Store, key
+
+resource = pytest.importorskip("resource")  # not on Windows
+
+BASELINE = Run("0123456789ab", ALL, 200, 64, 0.05)
+FULL = "cannot be written to: .*(File too large|No space left on device|is the disk full)"
+
+
+def a_record(seed=0, **metrics):
+    where = {"profile": "tiny", "dataset": "shapes", "hardware": "a processor", "backend": "tensorflow"}
+    return Record(dataclasses.replace(BASELINE, seed=seed), {"test_accuracy": 0.5} | metrics, [], where)
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """Let the kernel refuse whatever would make a file longer than `size` bytes, after it has written the first part
+    of it: as a full disk does, without being root.
+    """
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def killed(code, *arguments):
+    """Run `code`, which kills itself with -9, in a process of its own."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(records.ROOT)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+# --- a full disk ---
+
+
+def test_a_full_disk_leaves_the_records_as_they_were(tmp_path):
+    store, file = Store(tmp_path), tmp_path / "tiny.jsonl"
+    store.append(a_record(0))
+    before = file.read_bytes()
+    with full_disk(len(before) + 40), pytest.raises(InputError, match=FULL):
+        store.append(a_record(1))
+    assert file.read_bytes() == before  # no half line
+    assert store.append(a_record(1))  # once there is room
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [record.spec.seed for record in store.records().values()] == [0, 1]
+
+
+def test_a_disk_that_is_full_only_when_it_is_asked_to_keep_leaves_no_half_line(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(InputError, match=FULL):
+        Store(tmp_path).append(a_record())
+    assert (tmp_path / "tiny.jsonl").read_bytes() == b""
+
+
+def test_a_full_disk_leaves_no_part_and_the_file_as_it_was(tmp_path):
+    file = tmp_path / "vectors.npy"
+    file.write_bytes(b"finished")
+    with full_disk(100), pytest.raises(OSError, match=r"."), files.replacing(file) as part:
+        np.save(part, np.zeros(1000))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"finished"]
+
+
+def a_store(path):
+    return chunks.Store(path, (40, 5), "float32", 20, {"encoder": "e"})
+
+
+def test_a_full_disk_keeps_the_embeddings_that_are_counted(tmp_path):
+    out, rows = tmp_path / "vectors.npy", np.ones((20, 5), "float32")
+    store = a_store(out)
+    with store.filling():
+        store.append(rows)
+        message = r"vectors\.npy cannot be written to: .*\. Its first 20 rows are kept, and the same call goes on"
+        with full_disk(700), pytest.raises(InputError, match=message):
+            store.append(2 * rows)
+    store = a_store(out)
+    assert store.done == 20
+    with store.filling():
+        store.append(2 * rows)
+    assert np.array_equal(store.array(), np.concatenate([rows, 2 * rows]))
+
+
+def pets(root):
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (30, 30), (number, 0, 0)).save(root / name / f"{number}.png")
+    return root
+
+
+def test_a_full_disk_only_costs_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
+    folder = pets(tmp_path / "pets")
+    with full_disk(3000), pytest.warns(UserWarning, match="could not be kept in .*cache.*Set EMBSEL_CACHE"):
+        assert len(data.load(folder).train_labels) == 2
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+# --- killed ---
+
+KILLED_IN_THE_CACHE = """
+import os, signal, sys
+import numpy as np
+from embsel import data, files
+die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "between":
+    files.os.replace = die
+else:
+    np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
+data.load(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("moment", ["between", "within"])
+def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(moment, tmp_path, monkeypatch):
+    cache, folder = tmp_path / "cache", pets(tmp_path / "pets")
+    monkeypatch.setenv("EMBSEL_CACHE", str(cache))
+    killed(KILLED_IN_THE_CACHE, folder, moment)
+    [left] = cache.iterdir()
+    assert left.name.startswith(".embsel-part-")
+    first = data.load(folder)
+    assert len(list(cache.glob("[!.]*"))) == 1
+    assert left.exists()  # its writer may be alive
+    os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
+    data.load(folder, image_size=24)
+    assert not left.exists()
+    assert data.load(folder).fingerprint == first.fingerprint
+
+
+KILLED_WITH_THE_LOCK = """
+import os, signal, sys
+from embsel.records import Store
+with Store(sys.argv[1]).writing():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path):
+    killed(KILLED_WITH_THE_LOCK, tmp_path)
+    assert (tmp_path / ".lock").exists()
+    assert Store(tmp_path).append(a_record())
+
+
+def test_what_a_killed_download_of_fashion_mnist_leaves_is_named(tmp_path, monkeypatch):
+    import types
+
+    def torn():
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # the others have a hash, by which Keras knows a torn file
+    datasets = types.SimpleNamespace(fashion_mnist=types.SimpleNamespace(load_data=torn))
+    keras = types.SimpleNamespace(datasets=datasets)
+    monkeypatch.setitem(sys.modules, "embsel.backend", types.SimpleNamespace(keras=keras))
+    with pytest.raises(InputError, match=rf"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a"):
+        data.load("fashion_mnist")
+
+
+# --- two at once ---
+
+
+def test_a_second_process_does_not_write_the_same_embeddings(tmp_path):
+    out, rows = tmp_path / "vectors.npy", np.ones((20, 5), "float32")
+    first, second = a_store(out), a_store(out)
+    with FileLock(f"{out}.lock"):
+        message = r"vectors\.npy is being written by another process: wait for its end"
+        with pytest.raises(InputError, match=message), second.filling():
+            pytest.fail("two write at once")
+    with first.filling():
+        first.append(rows)
+    with second.filling():
+        assert second.done == 20  # it looks again once it may write
+        second.append(rows)
+    assert a_store(out).done == 40
+
+
+# --- read-only, from the future, interrupted ---
+
+
+def test_a_read_only_store_is_said_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(records, "FileLock", refuse)
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data was loaded"))
+    assert main(["record", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"embsel: The folder '{tmp_path}' cannot be written to: Read-only file system.\n"
+
+
+def test_a_record_of_a_later_version_stays_and_its_run_is_recorded_again(tmp_path):
+    ours, file = a_record(), tmp_path / "tiny.jsonl"
+    later = json.dumps(json.loads(ours.to_json()) | {"version": records.VERSION + 1})
+    file.write_text(later + "\n")
+    with pytest.warns(UserWarning, match=r"line 1 is skipped: .*is of a later embsel"):
+        assert Store(tmp_path).append(ours)
+    assert file.read_text() == later + "\n" + ours.to_json() + "\n"
+    with pytest.warns(UserWarning, match="is skipped"):
+        assert list(Store(tmp_path).records()) == [key(ours.spec)]
+
+
+def test_an_interruption_of_record_is_a_sentence(tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    Store(tmp_path).append(a_record())
+    monkeypatch.setattr(data, "load", interrupt)
+    assert main(["record", "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.strip().startswith("embsel: interrupted. What is recorded is kept")
+    assert len(Store(tmp_path).records()) == 1

@@ -1,0 +1,172 @@
+"""Data from strangers: nothing in it is executed, leaves its folder, fills the memory or becomes part of a page.
+
+Links out of a folder of images, misnamed and torn images: test_data. A whole report with hostile names: test_tryout.
+"""
+
+import ast
+import io
+import json
+import os
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image, PngImagePlugin
+
+from embsel import data, files, onepage
+from embsel.errors import InputError
+from embsel.records import ALL, Record, Run, Store
+
+LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+EXEMPT = {"tests/test_chunks.py"}  # what it pickles is its own: that it can travel to a worker of Dask
+
+
+def faults(code):
+    """What in `code` could execute what it reads, by line."""
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = {alias.name.split(".")[0] for alias in node.names} | {getattr(node, "module", None) or ""}
+            if names & LOADERS:
+                yield node.lineno, f"import of {names & LOADERS}"
+        elif isinstance(node, ast.Call):
+            called, options = ast.unparse(node.func), {item.arg: item.value for item in node.keywords}
+            if called in ("eval", "exec", "yaml.load", "yaml.unsafe_load") or called.endswith("load_model"):
+                yield node.lineno, called
+            pickles = ast.unparse(options["allow_pickle"]) if "allow_pickle" in options else "False"
+            if called.endswith("load") and pickles != "False":
+                yield node.lineno, "allow_pickle"
+
+
+def test_nothing_that_is_read_is_executed(root):
+    found = []
+    for path in [*root.glob("embsel/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
+        name = path.relative_to(root).as_posix()
+        for line, what in faults(path.read_text("utf-8")):
+            own = name.startswith("tests/") and what == "exec"  # of the book's own text
+            if name not in EXEMPT and not own:
+                found.append(f"{name}:{line}: {what}")
+    for path in root.glob("notebooks/*.ipynb"):
+        for cell in json.loads(path.read_text("utf-8"))["cells"]:
+            if cell["cell_type"] == "code":
+                code = re.sub(r"^[%!].*$", "", "".join(cell["source"]), flags=re.M)
+                found += [f"{path.name}: {what} in {code[:40]!r}" for _, what in faults(code)]
+    assert found == []
+
+
+DANGERS = ["import pickle", "from joblib import load", "eval(x)", "np.load(f, allow_pickle=True)", "yaml.load(f)",
+           "keras.models.load_model(f)"]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", DANGERS)
+def test_the_search_finds_what_it_looks_for(code):
+    assert list(faults(code))
+
+
+# --- archives and folders ---
+
+
+def arrays(size=8):
+    images = np.zeros((4, size, size, 3), np.uint8)
+    return {"train_images": images, "train_labels": [0, 1, 0, 1], "test_images": images, "test_labels": [0, 1, 0, 1]}
+
+
+def test_a_member_with_a_path_is_written_nowhere(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    np.savez(folder / "data.npz", **arrays())
+    with zipfile.ZipFile(folder / "data.npz", "a") as archive:
+        archive.writestr("../../evil.npy", b"evil")
+        archive.writestr("/evil.npy", b"evil")
+    assert len(data.load(folder / "data.npz").train_labels) == 4
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["data.npz"]
+
+
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (8, 8)).save(tmp_path / "pets" / name / f"{number}.png")
+    return tmp_path / "pets"
+
+
+def test_a_whole_split_must_not_lie_outside(pets, tmp_path):
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "train").symlink_to(pets)
+    (whole / "test").symlink_to(pets)
+    with pytest.raises(InputError, match=r"train/cat/0\.png: expected a file in .*whole, found a link that leads out"):
+        data.load(whole)
+
+
+def test_a_pipe_is_not_waited_for(pets):
+    os.mkfifo(pets / "cat" / "pipe.png")
+    with pytest.raises(InputError, match=r"pipe\.png: expected a file, found a pipe or a device"):
+        data.load(pets)
+
+
+@pytest.mark.parametrize("profile", ["../x", "/tmp/x", "a/b", "a\\b", "", "a\0b"])
+def test_a_record_is_written_in_its_store_alone(profile, tmp_path):
+    record = Record(Run("0123456789ab", ALL, 1, 1, 0.1), {}, [], {"profile": profile})
+    with pytest.raises(InputError, match="A record's profile is the name of its file: expected no slash"):
+        Store(tmp_path / "store").append(record)
+    assert list(tmp_path.rglob("*.jsonl")) == []
+
+
+# --- decompression bombs ---
+
+
+def test_an_archive_that_expands_beyond_measure_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_HARMLESS", 10**6)  # for a GiB, which takes a while to write
+    bomb = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**7,)})
+        archive.writestr("train_images.npy", header.getvalue() + bytes(10**7))
+    with pytest.raises(InputError, match=r"at most 100 times its size, found .*bomb does\. .* anew with np\.savez"):
+        data.load(bomb)
+
+
+def test_an_honest_archive_of_equal_images_can_be_loaded_uncompressed(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "black.npz", **arrays(200))
+    assert len(data.load(tmp_path / "black.npz").train_labels) == 4  # it is small
+    monkeypatch.setattr(files, "_HARMLESS", 10**5)
+    with pytest.raises(InputError, match="decompression bomb"):
+        data.load(tmp_path / "black.npz")
+    np.savez(tmp_path / "black.npz", **arrays(200))
+    assert len(data.load(tmp_path / "black.npz").train_labels) == 4
+
+
+def test_another_compression_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "other.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("train_images.npy", b"anything")
+    with pytest.raises(InputError, match="stored or deflated"):
+        data.load(tmp_path / "other.npz")
+
+
+def test_a_picture_with_an_inflated_text_is_refused(pets):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "0" * 10**7, zip=True)
+    Image.new("RGB", (8, 8)).save(pets / "cat" / "0.png", pnginfo=text)
+    with pytest.raises(InputError, match=r"cat/0\.png cannot be read as an image: .*too large"):
+        data.load(pets)
+
+
+# --- pages ---
+
+
+HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "&lt;"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_becomes_part_of_a_page(name):
+    from matplotlib.figure import Figure
+
+    parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
+    page = BeautifulSoup(onepage.page(name, parts), "html.parser")
+    assert page.select("script, [onerror]") == []
+    assert len(page.select("img")) == 1
+    assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5
