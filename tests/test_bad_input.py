@@ -145,8 +145,8 @@ TABLE = {  # what is done in an empty folder, and the message
     "a fraction of all": (lambda t: hold_out(SHAPES, 1.0), "fraction: expected a number between 0 and 1, found 1.0."),
     "a selector's name misspelt": (lambda t: selection.selector("randon_subset"),
         "There is no selector named 'randon_subset'; did you mean 'random_subset'?"),
-    "chunks of different widths": (lambda t: top_activations([ROWS[:5], ROWS[:5, :2]], 3), "embeddings: expected chunks "
-        "that are alike, found 2 elements of float32 after 5 rows, and 4 elements of float32 in the first chunk."),
+    "chunks of different widths": (lambda t: top_activations([ROWS[:5], ROWS[:5, :2]], 3), "embeddings: expected "
+        "chunks that are alike, found 2 elements of float32 after 5 rows, and 4 elements of float32 in the first chunk."),
     "a chunk of unequal rows": (lambda t: top_activations(iter([[[1], [2, 3]]]), 1),
         "embeddings: expected an array, found lists of unequal length."),
     "class by class without labels": (lambda t: per_class(top_activations)(ROWS, 3),
@@ -211,7 +211,8 @@ TABLE = {  # what is done in an empty folder, and the message
 AT_EVERY_SELECTOR = {
     "embeddings of unequal length": ({"embeddings": [[1], [1, 2]]},
         "embeddings: expected an array, found lists of unequal length."),
-    "labels of unequal length": ({"labels": [[1], [1, 2]]}, "labels: expected an array, found lists of unequal length."),
+    "labels of unequal length": ({"labels": [[1], [1, 2]]},
+        "labels: expected an array, found lists of unequal length."),
     "no embeddings": ({"embeddings": None}, "embeddings: expected shape (N, n), not empty, found ()."),
 }  # fmt: skip
 
