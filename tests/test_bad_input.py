@@ -76,11 +76,11 @@ UNREAD = "it is not a record that can be read "
 LENGTH = "A phase lasts for a whole number of steps or for seconds, 0 or more and finite, not for "
 TABLE = {  # what is done in an empty folder, and the message
     "a name that is nearly a dataset's": (lambda t: load("cifer10"),
-        "There is no dataset named 'cifer10'; did you mean 'cifar10'…? No folder or .npz file was found at '…' either."),
+        "There is no dataset named 'cifer10'; did you mean 'cifar10'…? No folder or .npz file was found at '…' either."),  # noqa: E501
     "a path where nothing is": (lambda t: load(t / "nowhere"),
         "There is no dataset named 'TMP/nowhere'; known: …. No folder or .npz file was found at 'TMP/nowhere' either."),
     "a name with a null character": (lambda t: load("a\0b"), "There is no dataset named 'a\\x00b'; known: …"),
-    "no name": (lambda t: load(""), "source: expected a dataset's name, the path of a folder or an .npz file, or images "
+    "no name": (lambda t: load(""), "source: expected a dataset's name, the path of a folder or an .npz file, or images "  # noqa: E501
         "with labels in memory, found ''."),
     "a number as a source": (lambda t: load(3), "source: expected …, found 3."),
     "bytes as a source": (lambda t: load(b"abc"), f"train: {WITH_LABELS}, found bytes."),
@@ -126,7 +126,7 @@ TABLE = {  # what is done in an empty folder, and the message
         [["a"], ["b", "c"]]}), "class_names: expected an array, found lists of unequal length."),
     "an empty folder": (lambda t: load(folder_of(t, "./")),
         "TMP/pets: expected a folder of images for each class, found no folder."),
-    "a folder of loose images": (lambda t: load(folder_of(t, "1.png", "2.png")), "TMP/pets: expected a folder of images "
+    "a folder of loose images": (lambda t: load(folder_of(t, "1.png", "2.png")), "TMP/pets: expected a folder of images "  # noqa: E501
         "for each class, found no folder, but 2 images. Move each into a folder named after its class."),
     "a class with no image": (lambda t: load(folder_of(t, "cat/1.png", "dog/")),
         "TMP/pets/dog: expected images (…) directly in it, found none. Add images to this folder, or remove it."),
@@ -146,7 +146,7 @@ TABLE = {  # what is done in an empty folder, and the message
     "a selector's name misspelt": (lambda t: selection.selector("randon_subset"),
         "There is no selector named 'randon_subset'; did you mean 'random_subset'?"),
     "chunks of different widths": (lambda t: top_activations([ROWS[:5], ROWS[:5, :2]], 3), "embeddings: expected "
-        "chunks that are alike, found 2 elements of float32 after 5 rows, and 4 elements of float32 in the first chunk."),
+        "chunks that are alike, found 2 elements of float32 after 5 rows, and 4 elements of float32 in the first chunk."),  # noqa: E501
     "a chunk of unequal rows": (lambda t: top_activations(iter([[[1], [2, 3]]]), 1),
         "embeddings: expected an array, found lists of unequal length."),
     "class by class without labels": (lambda t: per_class(top_activations)(ROWS, 3),
