@@ -60,13 +60,13 @@ check: $(VENV) ## quick checks: ruff, codespell, notebook pairs, the repository'
 	@$(BIN)/codespell
 	@$(BIN)/pytest -q $(QUICK)
 
-units: $(VENV) ## the tests of embsel and of the book's pages
+units: $(VENV) ## the tests of embsel and of the book's pages, in random order, and what they cover
 	@echo "Unit tests."
-	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) --durations=5
+	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) --durations=5 --cov --cov-fail-under=95
 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
-	@$(BIN)/pytest notebooks --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
+	@$(BIN)/pytest notebooks -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
 
 notebooks: $(VENV) ## bring each .ipynb up to its .md and run it, replacing its outputs
 	@echo "Running the notebooks ($(PROFILE) profile) and writing their outputs."

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from embsel.errors import InputError, require
+from embsel.errors import InputError, as_array, require
 
 CHUNK_BYTES = 2**27  # read at a time: large beside what a chunk costs to look after, small beside any memory
 
@@ -75,7 +75,7 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
     """
     total, first = 0, None
     for piece in pieces:
-        chunk = np.asarray(piece)
+        chunk = as_array("embeddings", piece)
         good = chunk.ndim == 2 and chunk.shape[1]
         require(good, f"embeddings: expected chunks of shape (rows, n), found {chunk.shape} after {total} rows.")
         check_array((1, chunk.shape[1]), chunk.dtype)

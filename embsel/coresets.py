@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from embsel.errors import require, whole
+from embsel.errors import as_array, require, whole
 from embsel.rows import as_floats, door, per_class, strongest
 
 NEIGHBOURS = 20  # that TypiClust measures typicality by
@@ -198,10 +198,11 @@ def dispersion(embeddings, rows) -> float:
     """
     from sklearn.metrics import pairwise_distances_chunked
 
-    x, rows = np.asarray(embeddings), np.asarray(rows)
+    x, rows = as_array("embeddings", embeddings), as_array("rows", rows)
     require(x.ndim == 2, f"embeddings: expected shape (N, n), found {x.shape}.")
-    good = rows.ndim == 1 and rows.size and rows.dtype.kind in "iu" and rows.min() >= 0 and rows.max() < len(x)
-    require(good, f"rows: expected row numbers (k,) from 0 to {len(x) - 1}, found {rows!r}.")
+    wanted, good = f"rows: expected row numbers (k,) from 0 to {len(x) - 1}", rows.ndim == 1 and rows.dtype.kind in "iu"
+    require(good and rows.size, f"{wanted}, at least one, found {rows.dtype} of shape {rows.shape}.")
+    require(rows.min() >= 0 and rows.max() < len(x), f"{wanted}, found {rows.min()} to {rows.max()}.")
     chosen = as_floats(x[rows]).astype(np.float64)
     total = sum(part.sum() for part in pairwise_distances_chunked(chosen, working_memory=64))
     return float(total / max(1, len(rows) * (len(rows) - 1)))

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from embsel.errors import InputError, require, share, unknown, whole
+from embsel.errors import InputError, as_array, require, share, unknown, whole
 from embsel.files import ARRAYS, read_folder, read_npz, stratified
 from embsel.pixels import FIT
 from embsel.shapes import OUTLINED, SHAPES, drawn_arrays
@@ -32,6 +32,7 @@ _KERAS = {  # name for `load`: (name to show, class names in the order of the la
         skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
         tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""),
 }
+LARGEST = 4096  # pixels, of an image's side: a set of larger ones would fill any memory
 _DRAWN = {"shapes": {}, "shapes-20": {"outlined": True, "train": 20_000, "test": 4_000}}  # to arguments of `shapes`
 # Known by their pixels. With another JPEG decoder a few may differ: then the folder's name stays, and all else works.
 _KNOWN_CONTENTS = {"e241af4f9084": "CIFAR-10 (JPEG copy)"}
@@ -62,7 +63,7 @@ class Dataset:
         names, digest = tuple(map(str, self.class_names)), hashlib.sha256()
         require(len(set(names)) == len(names) > 0, f"class_names: expected distinct names, found {names}.")
         for key in ARRAYS:
-            array = np.asarray(getattr(self, key)).view()  # a view: the caller's own array stays writable
+            array = as_array(key, getattr(self, key)).view()  # a view: the caller's own array stays writable
             if key.endswith("images"):
                 good = array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] in (1, 3) and array.size > 0
                 require(good, f"{key}: expected uint8 images of shape (N, H, W, C), C 1 or 3, at least one; "
@@ -132,6 +133,7 @@ def load(
         require(size == FIT, f"image_size: expected {FIT!r} or a whole number of pixels, found {size!r}.")
     elif size is not None:
         size = whole("image_size", size, 1)
+        require(size <= LARGEST, f"image_size: expected at most {LARGEST:,} pixels, found {size:,}.")
     if not isinstance(source, (str, os.PathLike)):
         return Dataset("data in memory", **read_objects(source, test_fraction, size))
     if source in _DRAWN:

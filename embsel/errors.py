@@ -4,6 +4,8 @@ import difflib
 import numbers
 from collections.abc import Iterable
 
+import numpy as np
+
 
 class InputError(ValueError):
     """Input that cannot be used: the message names the thing, what was expected and what was found."""
@@ -21,6 +23,14 @@ def require(condition: object, message: str) -> None:
     """Raise `InputError` with `message` unless `condition` holds."""
     if not condition:
         raise InputError(message)
+
+
+def as_array(key: str, value: object) -> np.ndarray:
+    """Return `value`, the argument named `key`, as an array; raise `InputError` if it is lists of unequal length."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise InputError(f"{key}: expected an array, found lists of unequal length.") from None
 
 
 def whole(key: str, value: object, least: int) -> int:

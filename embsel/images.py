@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from embsel.backend import keras
+from embsel.errors import require
 
 ops = keras.ops
 
@@ -23,6 +24,15 @@ CONTRAST = (0.2, 1.8)
 DIVIDE_BY = "deviation"
 
 
+def check(pixels) -> None:
+    """Raise `InputError` unless `pixels` are uint8 (N, H, W, C), not empty: of anything else a store would make zeros
+    and ones.
+    """
+    shape, dtype = getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
+    good = isinstance(shape, tuple) and len(shape) == 4 and shape[0] and dtype == np.uint8
+    require(good, f"pixels: expected uint8 of shape (N, H, W, C), not empty, found {dtype} of shape {shape}.")
+
+
 class ImageStore(keras.layers.Layer):
     """All images of a set, kept on the device as uint8; maps image numbers `(B,)` int to pixels `(B, H, W, C)` in [0,
     1].
@@ -32,6 +42,7 @@ class ImageStore(keras.layers.Layer):
     """
 
     def __init__(self, images: np.ndarray, **kwargs):
+        check(images)
         super().__init__(**kwargs)
         self.images = self.add_weight(
             shape=images.shape, dtype="uint8", initializer="zeros", trainable=False, name="images"

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsel import data
-from embsel.errors import require
+from embsel.errors import require, whole
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
@@ -65,7 +65,7 @@ def across(devices: int) -> contextlib.AbstractContextManager:
     """
     from embsel.backend import BACKEND, keras
 
-    if devices == 1:
+    if whole("devices", devices, 1) == 1:
         return contextlib.nullcontext()
     if BACKEND == "jax":
         found = keras.distribution.list_devices()  # accelerators only, if there are any

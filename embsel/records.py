@@ -37,7 +37,7 @@ def _check(spec, may_be_zero: str = "") -> None:
     """Refuse a field of another type or a number out of range; make 1 the 1.0 of a float field, for equal keys."""
     for item in dataclasses.fields(spec):
         value, limits = getattr(spec, item.name), ""
-        if type(value) is int and item.type in (float, float | None):
+        if type(value) is int and item.type in (float, float | None) and abs(value) < 2**53:  # a float holds it
             value = float(value)
         elif type(value) is list:  # as JSON has a tuple
             value = tuple(value)
@@ -214,9 +214,14 @@ class Record:
     def from_json(cls, line: str) -> "Record":
         """Return the record that `to_json` wrote; `InputError` if the line is torn, foreign or of a later version."""
         try:
-            content = json.loads(line)
+            content = json.loads(line, parse_float=_finite, parse_constant=_finite)
             require(content["version"] <= VERSION, f"record version {content['version']} is of a later embsel")
-            rest = {name: content[name] for name in ("metrics", "ledger", "provenance", "curve")}
+            members = {"metrics": dict, "ledger": list, "provenance": dict, "curve": dict}
+            rest = {name: content[name] for name in members}
+            wrong = ", ".join(name for name, kind in members.items() if not isinstance(rest[name], kind))
+            require(not wrong, f"of another type than expected: {wrong}")
+            sound = all(isinstance(line["stage"], str) and line["seconds"] < math.inf for line in rest["ledger"])
+            require(sound, "a line of the ledger is no stage with its seconds")
             return cls(_spec(content["spec"], content["kind"]), **rest)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"it is not a record that can be read ({type(error).__name__}: {error}).") from error
@@ -239,6 +244,12 @@ def _spec(values: dict, kind: str | None = None) -> Spec:
     if values.get("embedding"):
         values["embedding"] = _spec(values["embedding"])
     return {made.__name__: made for made in (Run, Pixels, Vectors, Autoencoder)}[kind](**values)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    require(math.isfinite(value), f"{number[:20]} is no finite number")
+    return value
 
 
 class Store:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embsel import chunks
-from embsel.errors import InputError, require, whole
+from embsel.errors import InputError, as_array, require, whole
 
 TOO_LARGE = 1e15  # float32 holds the squared distance of values below it, whatever their number
 
@@ -27,7 +27,7 @@ def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) 
         def checked(embeddings, k, *, labels=None, seed=0, **options):
             x, name = embeddings, select.__name__
             if not chunks.comes_in_chunks(x):
-                x = np.asarray(x)
+                x = as_array("embeddings", x)
             elif not chunked:
                 found = f"{type(x).__module__.partition('.')[0]} {type(x).__name__}".removeprefix("builtins ")
                 raise InputError(
@@ -36,7 +36,7 @@ def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) 
                 )
             k, seed = whole("k", k, 1), whole("seed", seed, 0)
             require(labels is not None or not labelled, f"labels: {name} needs one integer for each row, found None.")
-            labels = None if labels is None else np.asarray(labels)
+            labels = None if labels is None else as_array("labels", labels)
             if chunks.is_iterable(x):
                 x = chunks.checked(x, functools.partial(_check_size, k=k, labels=labels))
             else:

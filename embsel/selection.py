@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embsel import chunks, coresets
-from embsel.errors import require, unknown
+from embsel import chunks, coresets, errors
+from embsel.errors import unknown
 from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
@@ -280,7 +280,7 @@ def pca_activations(embeddings, k, *, labels=None, seed=0, variance=0.95) -> np.
     """
     from sklearn.decomposition import PCA
 
-    require(0 < variance < 1, f"variance: expected a number between 0 and 1, found {variance!r}.")
+    errors.share("variance", variance)
     with np.errstate(invalid="ignore", divide="ignore"):  # constant embeddings have no variance to share out
         components = PCA(variance).fit_transform(_standardised(embeddings))
     return top_activations(np.hstack([components, -components]), k)

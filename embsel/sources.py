@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from embsel.errors import InputError, require
+from embsel.errors import InputError, as_array, require
 from embsel.files import named_arrays, split_off
 from embsel.pixels import one_size, stays
 
@@ -103,6 +103,8 @@ def _pictures(splits: dict[str, object], labels: dict[str, list]) -> Iterator[tu
 def _rows(part: object, split: str) -> Iterator[tuple[object, object]]:
     """Yield the image and the label of each row of `part`."""
     if _is_two(part) and _are_labels(part[1]):
+        several = isinstance(part[0], Iterable) and getattr(part[0], "ndim", 1)
+        require(several, f"{split}_images: expected images, one for each label, found {type(part[0]).__name__}.")
         images = part[0] if hasattr(part[0], "__len__") else list(part[0])
         yield from zip(images, _column(part[1], len(images), split), strict=True)
     elif _is_tensorflow(part):
@@ -146,7 +148,7 @@ def _cells(row: object, split: str) -> tuple[object, object]:
 
 def _column(labels: object, count: int, split: str) -> np.ndarray:
     """Return the labels of `count` images as an array (N,)."""
-    array = np.asarray(labels)
+    array = as_array(f"{split}_labels", labels)
     hint = " Of one-hot labels, take labels.argmax(axis=1)." if array.ndim == 2 else ""
     require(array.shape in ((count,), (count, 1)), f"{split}_labels: expected a label for each of {count:,} images, "
                                                    f"found an array of shape {array.shape}.{hint}")
@@ -169,7 +171,7 @@ def _numbered(labels: dict, names: Sequence[str] | None) -> tuple[dict[str, np.n
         require(array.dtype.kind in "biuU", f"{split}_labels: expected integers or strings, found {array.dtype}.")
         arrays[split] = array
     if names is not None and arrays["train"].dtype.kind in "iu":
-        return arrays, tuple(map(str, np.ravel(names)))
+        return arrays, tuple(map(str, as_array("class_names", names).ravel()))
     known = np.unique(arrays["train"])
     extra = ", ".join(map(str, np.setdiff1d(arrays.get("test", known), known)))
     require(not extra, f"test_labels: expected the classes of the training split, found also {extra}.")

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import numbers
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tqdm.auto import tqdm
 
 from embsel import chunks, images
 from embsel.backend import BACKEND, keras
-from embsel.errors import InputError, require, whole
+from embsel.errors import InputError, whole
 
 ops = keras.ops
 
@@ -48,8 +49,10 @@ class Phase:
             raise InputError("A phase needs at least one image to train on, and got none.")
         if (self.steps is None) == (self.seconds is None):
             raise InputError("A phase is given in steps or in seconds: give exactly one of the two.")
-        if (self.steps if self.seconds is None else self.seconds) < 0:
-            raise InputError(f"A phase cannot have a negative length: {self.steps} steps, {self.seconds} seconds.")
+        length, kind = (self.steps, numbers.Integral) if self.seconds is None else (self.seconds, numbers.Real)
+        if not (isinstance(length, kind) and 0 <= length < np.inf):
+            raise InputError("A phase lasts for a whole number of steps or for seconds, 0 or more and finite, not for "
+                             f"{self.steps!r} steps, {self.seconds!r} seconds.")
 
 
 @dataclass
@@ -406,9 +409,8 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     """
     if out is None:
         return _predictor(encoder, pixels)()
-    rows, shape, dtype = whole("rows", rows, 1), getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
-    good = isinstance(shape, tuple) and len(shape) == 4 and shape[0] and dtype == np.uint8
-    require(good, f"pixels: expected uint8 of shape (N, H, W, C), not empty, found {dtype} of shape {shape}.")
+    images.check(pixels)
+    rows, shape = whole("rows", rows, 1), pixels.shape
     fed, entrance = _entrance(tuple(shape[1:]))
     model = keras.Model(fed, encoder(keras.layers.CenterCrop(CROP, CROP)(entrance)))
     made_of = {"encoder": _digest_of_encoder(encoder), "images": _digest_of_images(pixels)}

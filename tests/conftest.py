@@ -1,10 +1,8 @@
-"""What holds for every test: quiet libraries, no window for a figure, the same random numbers each time."""
+"""What holds for every test: quiet libraries, no window for a figure, the same examples each time."""
 
 import os
-import random
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 
@@ -13,8 +11,10 @@ os.environ["MPLBACKEND"] = "Agg"
 for name in ("EMBSEL_PROFILE", "EMBSEL_DATA"):  # a test that is about these sets them itself
     os.environ.pop(name, None)
 
-# A busy machine must not fail a test, and each run tries the same examples.
-settings.register_profile("book", deadline=None, derandomize=True)
+# A busy machine must not fail a test, and each run tries the same examples: EMBSEL_FUZZ=20 tries twenty times as many
+# in tests/test_fuzz.py, others each time.
+FUZZ = int(os.environ.get("EMBSEL_FUZZ", "1"))
+settings.register_profile("book", deadline=None, derandomize=FUZZ == 1)
 settings.load_profile("book")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,9 +24,3 @@ ROOT = Path(__file__).resolve().parent.parent
 def root() -> Path:
     """The folder that holds the book and the package."""
     return ROOT
-
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 (libraries may draw from the global state)

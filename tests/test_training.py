@@ -60,22 +60,6 @@ def pixels(count, height=24, width=24, channels=1, seed=0):
 # --- phases and batches ---
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([], 5), "at least one image"),
-        (([1],), "exactly one of the two"),
-        (([1], 5, 5.0), "exactly one of the two"),
-        (([1], -1), "negative length: -1 steps"),
-        (([1], None, -0.5), "negative length: None steps, -0.5 seconds"),
-    ],
-)
-def test_a_phase_that_cannot_be(arguments, message):
-    indices, *length = arguments
-    with pytest.raises(InputError, match=message):
-        Phase(np.array(indices, dtype=int), *length)
-
-
 @pytest.mark.parametrize("batch", [1, 4, 7, 10, 25])  # less than the set, no divisor of it, all of it, more
 def test_every_image_comes_once_before_any_comes_again(batch):
     indices = np.array([3, 1, 4, 15, 9, 2, 6, 5, 35, 8])

@@ -1,0 +1,261 @@
+"""What cannot be used is refused at the door, in a sentence: the thing, what was expected and what was found.
+
+A message stands below as it is read, with … for what may be anything.
+"""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from embsel import coresets, experiments, models, parallel, selection, suites, training, tryout
+from embsel.__main__ import main
+from embsel.data import Dataset, hold_out, load, shapes
+from embsel.errors import InputError
+from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.rows import per_class
+from embsel.selection import SELECTORS, top_activations
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
+LABELS = np.arange(6) % 2
+ROWS = np.random.default_rng(1).normal(size=(30, 4)).astype("float32")
+SHAPES = shapes(train=40, test=10)
+RUN = {"dataset": "d", "selector": ALL, "steps": 3, "batch": 4, "rate": 0.1}
+RECORD = json.loads(Record(Run(**RUN), {}, [], {}).to_json())
+
+
+def npz(folder, **arrays):
+    np.savez(folder / "set.npz", **{"x_train": IMAGES, "y_train": LABELS} | arrays)
+    return load(folder / "set.npz")
+
+
+def folder_of(folder, *names):
+    """A folder with one small image at each of the names, or an empty folder where a name ends with a stroke."""
+    for name in names:
+        path = folder / "pets" / name
+        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            Image.fromarray(IMAGES[0]).save(path)
+    return folder / "pets"
+
+
+def torn(folder):
+    root = folder_of(folder, "cat/1.png", "cat/2.png")
+    (root / "cat" / "2.png").write_bytes((root / "cat" / "1.png").read_bytes()[:40])
+    return load(root)
+
+
+def written(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def made(**changes):
+    return Dataset(**{"name": "made up", "train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES,
+                      "test_labels": LABELS, "class_names": ("cat", "dog")} | changes)  # fmt: skip
+
+
+def plan(**choices):
+    return tryout.plan(SHAPES, **choices)
+
+
+def embed(pixels, **options):
+    encoder, _ = models.autoencoder(shape=(24, 24, 3), widths=(2, 2, 2))
+    return training.embed(encoder, pixels, **options)
+
+
+def record(**changes):
+    return Record.from_json(json.dumps(RECORD | changes))
+
+
+WITH_LABELS = "expected images with labels (a pair of arrays, a tf.data.Dataset, or the rows of a Hugging Face Dataset)"
+PAIR = "expected (image, label), or a dict with 'image' or 'img' and with 'label' or 'fine_label', for each image"
+UNREAD = "it is not a record that can be read "
+LENGTH = "A phase lasts for a whole number of steps or for seconds, 0 or more and finite, not for "
+TABLE = {  # what is done in an empty folder, and the message
+    "a name that is nearly a dataset's": (lambda t: load("cifer10"),
+        "There is no dataset named 'cifer10'; did you mean 'cifar10'…? No folder or .npz file was found at '…' either."),  # noqa: E501
+    "a path where nothing is": (lambda t: load(t / "nowhere"),
+        "There is no dataset named 'TMP/nowhere'; known: …. No folder or .npz file was found at 'TMP/nowhere' either."),
+    "a name with a null character": (lambda t: load("a\0b"), "There is no dataset named 'a\\x00b'; known: …"),
+    "no name": (lambda t: load(""), "source: expected a dataset's name, the path of a folder or an .npz file, or images "  # noqa: E501
+        "with labels in memory, found ''."),
+    "a number as a source": (lambda t: load(3), "source: expected …, found 3."),
+    "bytes as a source": (lambda t: load(b"abc"), f"train: {WITH_LABELS}, found bytes."),
+    "images without labels": (lambda t: load(IMAGES), f"train: {WITH_LABELS}, found ndarray."),
+    "an empty list": (lambda t: load([]), "train: expected at least one image, found none."),
+    "three arrays": (lambda t: load((IMAGES, LABELS, LABELS)), f"train: {PAIR}, found ndarray."),
+    "rows with another name for the image": (lambda t: load([{"pic": IMAGES[0], "label": 0}] * 4),
+        f"train: {PAIR}, found a dict with 'pic', 'label'."),
+    "a whole test fraction": (lambda t: load("shapes", test_fraction=1),
+        "test_fraction: expected a number between 0 and 1, found 1."),
+    "an image size of nothing": (lambda t: load("shapes", image_size=0),
+        "image_size: expected a whole number of at least 1, found 0."),
+    "an image size that fills any memory": (lambda t: load("shapes", image_size=10**7),
+        "image_size: expected at most 4,096 pixels, found 10,000,000."),
+    "an image size in words": (lambda t: load("shapes", image_size="fitt"),
+        "image_size: expected 'fit' or a whole number of pixels, found 'fitt'."),
+    "a text file as a dataset": (lambda t: load(written(t, "a.txt", "words")),
+        "TMP/a.txt: expected a folder of images or an .npz file, found something else."),
+    "an archive of pickles": (lambda t: npz(t, y_train=np.array([{}] * 6)),
+        "TMP/set.npz cannot be read: Object arrays cannot be loaded when allow_pickle=False."),
+    "an archive with half a test split": (lambda t: npz(t, x_test=IMAGES),
+        "TMP/set.npz: expected the arrays …; missing test_labels; found x_train, y_train, x_test."),
+    "a single number as images": (lambda t: npz(t, x_train=np.uint8(3)),
+        "train_images: expected images, one for each label, found ndarray."),
+    "a whole number as images": (lambda t: load({"x_train": 3, "y_train": LABELS}),
+        "train_images: expected images, one for each label, found int."),
+    "images of five channels": (lambda t: npz(t, x_train=np.zeros((6, 5, 4, 5), np.uint8)),
+        "train image 0: expected pixels of shape (H, W), or (H, W, C) with C 1, 3 or 4, found (5, 4, 5)."),
+    "images of no width": (lambda t: npz(t, x_train=IMAGES[:, :, :0]),
+        "train image 0: expected pixels of shape …, found (5, 0, 3)."),
+    "images as floats": (lambda t: npz(t, x_train=IMAGES / 255), "train image 0: expected a PIL image or pixels of "
+        "uint8, 0 to 255, found float64. Convert them: (255 * images).round().astype('uint8') if …"),
+    "labels that are too few": (lambda t: npz(t, y_train=LABELS[:5]),
+        "train_labels: expected a label for each of 6 images, found an array of shape (5,)."),
+    "labels that are fractions": (lambda t: npz(t, y_train=LABELS / 2),
+        "train_labels: expected integers or strings, found float64."),
+    "labels in another coding": (lambda t: npz(t, y_train=np.array([b"\xff", b"a"] * 3)),
+        "train image 0: expected a label in UTF-8, found b'\\xff'."),
+    "labels of unequal length": (lambda t: load({"x_train": IMAGES, "y_train": [[0], [1, 2]] * 3}), "…found…"),
+    "fewer class names than labels": (lambda t: npz(t, class_names=["cat"]),
+        "train_labels: expected values from 0 to 0, found 0 to 1."),
+    "class names of unequal length": (lambda t: load({"x_train": IMAGES, "y_train": LABELS, "class_names":
+        [["a"], ["b", "c"]]}), "class_names: expected an array, found lists of unequal length."),
+    "an empty folder": (lambda t: load(folder_of(t, "./")),
+        "TMP/pets: expected a folder of images for each class, found no folder."),
+    "a folder of loose images": (lambda t: load(folder_of(t, "1.png", "2.png")), "TMP/pets: expected a folder of images "  # noqa: E501
+        "for each class, found no folder, but 2 images. Move each into a folder named after its class."),
+    "a class with no image": (lambda t: load(folder_of(t, "cat/1.png", "dog/")),
+        "TMP/pets/dog: expected images (…) directly in it, found none. Add images to this folder, or remove it."),
+    "a training folder alone": (lambda t: load(folder_of(t, "train/cat/1.png")), "TMP/pets: expected both 'train' and "
+        "'test' folders, found only 'train'. To have a test split taken from it, pass 'TMP/pets/train'."),
+    "a class that only the test has": (
+        lambda t: load(folder_of(t, "train/cat/1.png", "test/cat/1.png", "test/newt/1.png")),
+        "TMP/pets/test: expected the classes of the train folder, found also newt."),
+    "an image file that is torn": (torn, "TMP/pets/cat/2.png cannot be read as an image: …. Mend it or remove it."),
+    "one image of each class": (lambda t: load(folder_of(t, "cat/1.png", "dog/1.png")),
+        "TMP/pets: expected a class of two images or more, to split, found none."),
+    "ragged images in a Dataset": (lambda t: made(train_images=[[1], [1, 2]]),
+        "train_images: expected an array, found lists of unequal length."),
+    "nothing to hold out": (lambda t: hold_out(made(train_images=IMAGES[:2], train_labels=LABELS[:2])),
+        "made up: expected a class of two training images or more, found none."),
+    "a fraction of all": (lambda t: hold_out(SHAPES, 1.0), "fraction: expected a number between 0 and 1, found 1.0."),
+    "a selector's name misspelt": (lambda t: selection.selector("randon_subset"),
+        "There is no selector named 'randon_subset'; did you mean 'random_subset'?"),
+    "chunks of different widths": (lambda t: top_activations([ROWS[:5], ROWS[:5, :2]], 3), "embeddings: expected "
+        "chunks that are alike, found 2 elements of float32 after 5 rows, and 4 elements of float32 in the first chunk."),  # noqa: E501
+    "a chunk of unequal rows": (lambda t: top_activations(iter([[[1], [2, 3]]]), 1),
+        "embeddings: expected an array, found lists of unequal length."),
+    "class by class without labels": (lambda t: per_class(top_activations)(ROWS, 3),
+        "labels: top_activations needs one integer for each row, found None."),
+    "a variance in words": (lambda t: selection.pca_activations(ROWS, 3, variance="x"),
+        "variance: expected a number between 0 and 1, found 'x'."),
+    "a distance of rows that are not there": (lambda t: coresets.dispersion(ROWS, np.arange(500)),
+        "rows: expected row numbers (k,) from 0 to 29, found 0 to 499."),
+    "a run of no steps": (lambda t: Run(**RUN | {"steps": 0}),
+        "Run.steps must be of type int, above 0 and finite, not 0."),
+    "a run with a selector and no size": (lambda t: Run(**RUN | {"selector": "random_subset"}),
+        "The selector 'random_subset' needs the number of images to keep: give Run.keep."),
+    "a rate that no float holds": (lambda t: Run(**RUN | {"rate": 10**320}),
+        "Run.rate must be of type float, above 0 and finite, not 1…."),
+    "a run on another dataset": (lambda t: experiments.execute(Run(**RUN), SHAPES, Store(t), "tiny"),
+        f"The run wants the dataset d, but shapes has the fingerprint {SHAPES.fingerprint}."),
+    "a store that is a file": (lambda t: Store(written(t, "file", "")).append(record()),
+        "The folder 'TMP/file' cannot be written to: …."),
+    "a torn record": (lambda t: Record.from_json('{"version"'), f"{UNREAD}(JSONDecodeError: …)."),
+    "a record of a later version": (lambda t: record(version=99),
+        f"{UNREAD}(InputError: record version 99 is of a later embsel)."),
+    "a record with NaN": (lambda t: record(metrics={"a": float("nan")}),
+        f"{UNREAD}(InputError: NaN is no finite number)."),
+    "a record of other types": (lambda t: record(metrics=1, ledger={}),
+        f"{UNREAD}(InputError: of another type than expected: metrics, ledger)."),
+    "a ledger without seconds": (lambda t: record(ledger=[{"stage": "training"}]), f"{UNREAD}(KeyError: 'seconds')."),
+    "a phase without images": (lambda t: training.Phase(np.array([], int), 5),
+        "A phase needs at least one image to train on, and got none."),
+    "a phase without length": (lambda t: training.Phase(LABELS),
+        "A phase is given in steps or in seconds: give exactly one of the two."),
+    "a phase of two lengths": (lambda t: training.Phase(LABELS, 5, 5.0),
+        "A phase is given in steps or in seconds: give exactly one of the two."),
+    "a phase of less than no steps": (lambda t: training.Phase(LABELS, -1), f"{LENGTH}-1 steps, None seconds."),
+    "a phase of half a step": (lambda t: training.Phase(LABELS, 1.5), f"{LENGTH}1.5 steps, None seconds."),
+    "a phase of endless seconds": (lambda t: training.Phase(LABELS, None, float("inf")),
+        f"{LENGTH}None steps, inf seconds."),
+    "floats to embed": (lambda t: embed(np.zeros((3, 32, 32, 3))),
+        "pixels: expected uint8 of shape (N, H, W, C), not empty, found float64 of shape (3, 32, 32, 3)."),
+    "images smaller than the crop": (lambda t: embed(np.zeros((3, 8, 8, 3), np.uint8)),
+        "The networks see 24 x 24 pixels, and the images have only 8 x 8."),
+    "embeddings for another place": (lambda t: embed(SHAPES.train_images, out=t / "x.txt"),
+        "out: expected a path that ends in .npy or .zarr, found 'TMP/x.txt'."),
+    "embeddings of other images": (lambda t: experiments.vectors(np.zeros((39, 2)), SHAPES),
+        "embeddings: expected a row for each of the 40 training images of shapes, found 39 rows."),
+    "embeddings in no file": (lambda t: experiments.vectors(t / "x.npy", SHAPES),
+        "embeddings: TMP/x.npy cannot be read as an .npy file: …."),
+    "embeddings of unequal length": (lambda t: experiments.given([[1], [1, 2]], SHAPES, Store(t), "tiny"),
+        "embeddings: expected an array, found lists of unequal length."),
+    "a trial of a baseline": (lambda t: plan(selector="random_subset"),
+        "selector: 'random_subset' is a baseline of every trial; name another selector."),
+    "a trial that keeps more than there is": (lambda t: plan(keep=41),
+        "keep: expected a fraction between 0 and 1 or a whole number from 1 to 40, found 41."),
+    "a trial of half a seed": (lambda t: plan(seeds=0.5), "seeds: expected a whole number of at least 1, found 0.5."),
+    "a profile misspelt": (lambda t: suites.profile("tinny"),
+        "There is no profile named 'tinny'; did you mean 'tiny'?"),
+    "no device": (lambda t: parallel.across(0), "devices: expected a whole number of at least 1, found 0."),
+    "more devices than there are": (lambda t: parallel.across(1000),
+        "devices: expected at most …, as there are here, found 1000."),
+    "an autoencoder of two widths": (lambda t: Autoencoder("d", 1, 1, widths=(1, 2)),
+        "Autoencoder.widths must be three whole numbers of at least 1, not (1, 2)."),
+}  # fmt: skip
+AT_EVERY_SELECTOR = {
+    "embeddings of unequal length": ({"embeddings": [[1], [1, 2]]},
+        "embeddings: expected an array, found lists of unequal length."),
+    "labels of unequal length": ({"labels": [[1], [1, 2]]},
+        "labels: expected an array, found lists of unequal length."),
+    "no embeddings": ({"embeddings": None}, "embeddings: expected shape (N, n), not empty, found ()."),
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_long_work(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("training began"))
+
+
+def refused(do, message, folder):
+    """Assert that `do` raises exactly an InputError with this message, and that the message is a sentence."""
+    with pytest.raises(InputError) as caught:
+        do(folder)
+    assert caught.type is InputError
+    said = str(caught.value).replace(str(folder), "TMP")
+    assert re.fullmatch(".*".join(map(re.escape, message.split("…"))), said), said
+    assert "\n" not in said
+    assert "Traceback" not in said
+    assert len(said) < 400 or "must be of type" in said
+    assert said[-1] in ".?"
+
+
+@pytest.mark.parametrize("case", TABLE)
+def test_bad_input_is_refused_in_a_sentence(case, tmp_path):
+    refused(*TABLE[case], tmp_path)
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("case", AT_EVERY_SELECTOR)
+def test_every_selector_refuses(case, name, tmp_path):
+    wrong, message = AT_EVERY_SELECTOR[case]
+    given = {"embeddings": np.full((30, 3), 1 / 3), "k": 5, "labels": np.arange(30) % 3} | wrong
+    refused(lambda _: SELECTORS[name](**given), message, tmp_path)
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (["try", "shaeps"], 2, "There is no dataset named 'shaeps'; did you mean 'shapes'"),
+    (["try", "shapes", "--profile", "x"], 2, "There is no profile named 'x'; known: laptop, paper, tiny."),
+    (["record", "--suite", "x"], 1, "There is no suite named 'x'; known: "),
+])  # fmt: skip
+def test_the_command_line_says_one_line(arguments, status, message, capsys, tmp_path):
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == status
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(f"embsel: {message}")
