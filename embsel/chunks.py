@@ -48,6 +48,17 @@ def comes_in_chunks(source) -> bool:
     return is_dask(source) or is_zarr(source) or is_iterable(source)
 
 
+def in_memory(source) -> bool:
+    """Whether `source` is a NumPy array that is no part of a memory map."""
+    return isinstance(source, np.ndarray) and _map_under(source) is None
+
+
+def _map_under(array: np.ndarray) -> np.memmap | None:
+    while isinstance(array, np.ndarray) and getattr(array, "_mmap", None) is None:
+        array = array.base
+    return array if isinstance(array, np.memmap) else None
+
+
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise InputError unless embeddings of this shape and dtype can be selected from."""
     known = not any(np.isnan(size) for size in shape)
@@ -145,10 +156,8 @@ def release(chunk: np.ndarray) -> None:
     map looks like holding it. A copy-on-write map is left alone, for its changes are nowhere else; so is any map where
     the system takes no such advice.
     """
-    mapped = chunk
-    while isinstance(mapped, np.ndarray) and getattr(mapped, "_mmap", None) is None:
-        mapped = mapped.base
-    if mapped is None or not isinstance(mapped, np.memmap) or mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+    mapped = _map_under(chunk)
+    if mapped is None or mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
         return
     begin = np.frombuffer(mapped._mmap, np.uint8).ctypes.data
     low, high = (address - begin for address in np.lib.array_utils.byte_bounds(chunk))
