@@ -223,23 +223,6 @@ def dask_blocks(array) -> list[tuple]:
     return [(block, offset) for block, offset, size in zip(blocks, offsets, sizes, strict=True) if size]
 
 
-def best_of_dask(array, depth: int, split_every: int = 8):
-    """Return, as a `dask.delayed.Delayed`, the `selection.Best` of a Dask array `(N, n)`: its `depth` strongest rows.
-
-    Each block gives its own, and `split_every` of these at a time are merged, in a tree: the blocks stay where they
-    are, and what travels is no larger than the lists. `compute()` runs it, on a cluster if there is a client.
-    """
-    import dask
-
-    from embsel import selection  # which itself reads by this module
-
-    best_of_chunk, merge = dask.delayed(selection.best_of_chunk), dask.delayed(selection.merge_all)
-    level = [best_of_chunk(block, depth, offset) for block, offset in dask_blocks(array)]
-    while len(level) > 1:
-        level = [merge(level[i : i + split_every], depth) for i in range(0, len(level), split_every)]
-    return level[0]
-
-
 class Store:
     """An array on the disk that is filled from the first row to the last, and goes on after a kill where it was.
 

@@ -123,6 +123,21 @@ def merge_all(bests: Sequence[Best], depth: int) -> Best:
     return functools.reduce(lambda a, b: merge(a, b, depth), bests)
 
 
+def best_of_dask(array, depth: int, split_every: int = 8):
+    """Return, as a `dask.delayed.Delayed`, the `Best` of a Dask array `(N, n)`: its `depth` strongest rows.
+
+    Each block gives its own, and `split_every` of these at a time are merged, in a tree: the blocks stay where they
+    are, and what travels is no larger than the lists. `compute()` runs it, on a cluster if there is a client.
+    """
+    import dask
+
+    best, merged = dask.delayed(best_of_chunk), dask.delayed(merge_all)
+    level = [best(block, depth, offset) for block, offset in chunks.dask_blocks(array)]
+    while len(level) > 1:
+        level = [merged(level[i : i + split_every], depth) for i in range(0, len(level), split_every)]
+    return level[0]
+
+
 def best_rows(embeddings, depth: int) -> np.ndarray:
     """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first.
 
@@ -132,7 +147,7 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
     as many as the lists are long; only then the lists are made anew.
     """
     if chunks.is_dask(embeddings):
-        return chunks.best_of_dask(embeddings, depth).compute().rows
+        return best_of_dask(embeddings, depth).compute().rows
     best, waiting = None, []
     for offset, chunk in embeddings if isinstance(embeddings, Iterator) else chunks.stream(embeddings, DEPTHS * depth):
         maxima = group_maxima(chunk, offset)
