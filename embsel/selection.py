@@ -207,8 +207,9 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     - ``"keep"``: the lists as they are: k rows, the same row possibly several times.
 
     The embeddings may also be a memory map, a Zarr or a Dask array, or an iterable of chunks (rows, n): the answer is
-    the same. An array is read in chunks, and again if refilling used up a list. An iterable is read once, and the
-    embeddings of k rows are remembered on the way.
+    the same. In memory, one pass is enough, and a 32nd of the array is needed beside it. From elsewhere an array is
+    read in chunks, and again if refilling used up a list. An iterable is read once, and the embeddings of k rows are
+    remembered on the way.
 
     :helps: meant to show every feature that the encoder knows in its purest form; it picks extremes by design.
     :knobs: `duplicates`, what becomes of a row that is in several lists.
