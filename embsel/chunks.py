@@ -49,6 +49,17 @@ def comes_in_chunks(source) -> bool:
     return is_dask(source) or is_zarr(source) or is_iterable(source)
 
 
+def in_memory(source) -> bool:
+    """Whether `source` is a NumPy array that is no part of a memory map."""
+    return isinstance(source, np.ndarray) and _map_under(source) is None
+
+
+def _map_under(array: np.ndarray) -> np.memmap | None:
+    while isinstance(array, np.ndarray) and getattr(array, "_mmap", None) is None:
+        array = array.base
+    return array if isinstance(array, np.memmap) else None
+
+
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise InputError unless embeddings of this shape and dtype can be selected from."""
     known = not any(np.isnan(size) for size in shape)
@@ -146,10 +157,8 @@ def release(chunk: np.ndarray) -> None:
     map looks like holding it. A copy-on-write map is left alone, for its changes are nowhere else; so is any map where
     the system takes no such advice.
     """
-    mapped = chunk
-    while isinstance(mapped, np.ndarray) and getattr(mapped, "_mmap", None) is None:
-        mapped = mapped.base
-    if mapped is None or not isinstance(mapped, np.memmap) or mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+    mapped = _map_under(chunk)
+    if mapped is None or mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
         return
     begin = np.frombuffer(mapped._mmap, np.uint8).ctypes.data
     low, high = (address - begin for address in np.lib.array_utils.byte_bounds(chunk))
@@ -213,23 +222,6 @@ def dask_blocks(array) -> list[tuple]:
     offsets = np.cumsum([0, *sizes[:-1]]).tolist()
     blocks = array.to_delayed().ravel()
     return [(block, offset) for block, offset, size in zip(blocks, offsets, sizes, strict=True) if size]
-
-
-def best_of_dask(array, depth: int, split_every: int = 8):
-    """Return, as a `dask.delayed.Delayed`, the `selection.Best` of a Dask array `(N, n)`: its `depth` strongest rows.
-
-    Each block gives its own, and `split_every` of these at a time are merged, in a tree: the blocks stay where they
-    are, and what travels is no larger than the lists. `compute()` runs it, on a cluster if there is a client.
-    """
-    import dask
-
-    from embsel import selection  # which itself reads by this module
-
-    best_of_chunk, merge = dask.delayed(selection.best_of_chunk), dask.delayed(selection.merge_all)
-    level = [best_of_chunk(block, depth, offset) for block, offset in dask_blocks(array)]
-    while len(level) > 1:
-        level = [merge(level[i : i + split_every], depth) for i in range(0, len(level), split_every)]
-    return level[0]
 
 
 class Store:

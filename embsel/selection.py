@@ -14,6 +14,7 @@ and its variants are in this room, selectors from the literature in `embsel.core
 """
 
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4
+BLOCK_BYTES = 2**19  # looked at twice in a row: they fit the processor's cache
 DEPTHS = 4  # a chunk has at least so many times the rows of a list: less memory than that of the lists, or little more
 FEW = 1 / 32  # of the groups of a chunk; what waits of them, 20 bytes for 4, is a sixth of the chunk at most
 
@@ -36,40 +38,74 @@ class Best(NamedTuple):
     rows: np.ndarray  # (depth, n), int64
 
 
+class Level(NamedTuple):
+    """A step of a pyramid: at its foot the rows, above each step the maxima of each GROUP_ROWS of its rows."""
+
+    values: np.ndarray  # (rows, n)
+    free: np.ndarray  # (rows,) whether something in or under the row may still be picked
+
+
 def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     """Maximum of each element over each GROUP_ROWS rows, (groups, n); InputError if a value is not finite."""
-    n, step = chunk.shape[1], 8 * GROUP_ROWS  # rows at a time: they fit the processor's cache
-    maxima = np.empty((-(-len(chunk) // GROUP_ROWS), n), chunk.dtype)
-    lows = []
-    for i in range(0, len(chunk), step):
-        block, highs = chunk[i : i + step], maxima[i // GROUP_ROWS : (i + step) // GROUP_ROWS]
-        whole = len(block) // GROUP_ROWS  # groups; first a maximum of four long rows of each, which is quick
-        fourths = block[: whole * GROUP_ROWS].reshape(whole, 4, GROUP_ROWS // 4 * n).max(axis=1)
-        fourths.reshape(whole, GROUP_ROWS // 4, n).max(axis=1, out=highs[:whole])
+    n, groups = chunk.shape[1], max(1, BLOCK_BYTES // (GROUP_ROWS * chunk[0].nbytes))
+    maxima, lows = np.empty((-(-len(chunk) // GROUP_ROWS), n), chunk.dtype), []
+    for i in range(0, len(maxima), groups):
+        block, highs = chunk[i * GROUP_ROWS : (i + groups) * GROUP_ROWS], maxima[i : i + groups]
+        lows.append(block.min())  # shows -inf, as maxima show NaN and +inf; first, as it fills the cache the quickest
+        whole = len(block) // GROUP_ROWS  # groups; first the maxima of long rows, four in one, which is quick
+        fours = block[: whole * GROUP_ROWS].reshape(whole, GROUP_ROWS // 4, 4 * n).max(axis=1)
+        fours.reshape(whole, 4, n).max(axis=1, out=highs[:whole])
         if whole < len(highs):  # the last group may be shorter
             block[whole * GROUP_ROWS :].max(axis=0, out=highs[whole])
-        lows.append(block.min())  # shows -inf, as maxima show NaN and +inf; what is in the cache costs little
     if not (np.isfinite(maxima).all() and np.isfinite(lows).all()):
-        chunks.check_finite(chunk, offset)
+        for start, part in chunks.stream(chunk):
+            chunks.check_finite(part, offset + start)
     return maxima
+
+
+def _pyramid(chunk: np.ndarray, maxima: np.ndarray, count: int) -> list[Level]:
+    """The levels of a chunk with these `group_maxima`, as many as pay where `count` rows at a time are looked for."""
+    steps = [chunk, maxima]
+    while len(steps[-1]) > 4 * GROUP_ROWS * count:
+        steps.append(group_maxima(steps[-1]))
+    return [Level(values, np.ones(len(values), bool)) for values in steps]
+
+
+def _top(levels: Sequence[Level], element: int, count: int) -> np.ndarray:
+    """The `count` strongest free rows of the first level in one element, strongest first.
+
+    They lie in the `count` groups of the highest maxima, for these maxima all come before any row of another group.
+    So this is exact, in whatever order the rows are.
+    """
+    (values, free), *above = levels
+    groups = np.sort(_top(above, element, count)) if above else np.arange(-(-len(values) // GROUP_ROWS))
+    rows = (groups[:, None] * GROUP_ROWS + np.arange(GROUP_ROWS)).ravel()
+    rows = rows[: np.searchsorted(rows, len(values))]  # the last group may be shorter
+    rows = rows[free[rows]]
+    return rows[strongest(values[rows, element], count)]
+
+
+def _take(levels: Sequence[Level], rows: np.ndarray, first: int) -> None:
+    """Let these rows of the first level no longer be free, and be in no maxima of the elements from `first` on."""
+    levels[0].free[rows] = False
+    for (values, free), (maxima, free_above) in itertools.pairwise(levels):
+        rows = np.unique(rows // GROUP_ROWS)
+        lowest = -np.inf if values.dtype.kind == "f" else np.iinfo(values.dtype).min
+        for groups in np.array_split(rows, 1 + rows.size * GROUP_ROWS * values.shape[1] // 2**20):
+            members = np.minimum(groups[:, None] * GROUP_ROWS + np.arange(GROUP_ROWS), len(values) - 1)
+            inside = values[members, first:]
+            inside[~free[members]] = lowest
+            maxima[groups, first:] = inside.max(axis=1)
+            free_above[groups] = free[members].any(axis=1)
 
 
 def best_of_chunk(chunk: np.ndarray, depth: int, offset: int = 0, maxima: np.ndarray | None = None) -> Best:
     """The `depth` strongest rows of each element in one chunk of rows, the first of which is row `offset`.
 
-    They lie in the `depth` groups of the highest maxima, for these maxima all come before any row of another
-    group. So one pass and a second look at a few groups are exact, in whatever order the rows are. `maxima` are the
-    `group_maxima`, if they are known.
+    One pass finds the `group_maxima`, if they are not known; then only a few groups are looked at again.
     """
-    maxima = group_maxima(chunk, offset) if maxima is None else maxima
-    members = np.arange(GROUP_ROWS)
-    best = []
-    for column, column_maxima in zip(chunk.T, maxima.T, strict=True):
-        groups = np.sort(strongest(column_maxima, depth))
-        rows = (groups[:, None] * GROUP_ROWS + members).ravel()
-        rows = rows[: np.searchsorted(rows, len(chunk))]  # the last group may be shorter
-        best.append(rows[strongest(column[rows], depth)])
-    rows = np.stack(best, axis=1)
+    levels = _pyramid(chunk, group_maxima(chunk, offset) if maxima is None else maxima, depth)
+    rows = np.stack([_top(levels, element, depth) for element in range(chunk.shape[1])], axis=1)
     return Best(np.take_along_axis(chunk, rows, axis=0), rows + offset)
 
 
@@ -87,6 +123,21 @@ def merge_all(bests: Sequence[Best], depth: int) -> Best:
     return functools.reduce(lambda a, b: merge(a, b, depth), bests)
 
 
+def best_of_dask(array, depth: int, split_every: int = 8):
+    """Return, as a `dask.delayed.Delayed`, the `Best` of a Dask array `(N, n)`: its `depth` strongest rows.
+
+    Each block gives its own, and `split_every` of these at a time are merged, in a tree: the blocks stay where they
+    are, and what travels is no larger than the lists. `compute()` runs it, on a cluster if there is a client.
+    """
+    import dask
+
+    best, merged = dask.delayed(best_of_chunk), dask.delayed(merge_all)
+    level = [best(block, depth, offset) for block, offset in chunks.dask_blocks(array)]
+    while len(level) > 1:
+        level = [merged(level[i : i + split_every], depth) for i in range(0, len(level), split_every)]
+    return level[0]
+
+
 def best_rows(embeddings, depth: int) -> np.ndarray:
     """The `depth` (at most N) strongest rows of each element, (depth, n) int64, strongest first.
 
@@ -96,7 +147,7 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
     as many as the lists are long; only then the lists are made anew.
     """
     if chunks.is_dask(embeddings):
-        return chunks.best_of_dask(embeddings, depth).compute().rows
+        return best_of_dask(embeddings, depth).compute().rows
     best, waiting = None, []
     for offset, chunk in embeddings if isinstance(embeddings, Iterator) else chunks.stream(embeddings, DEPTHS * depth):
         maxima = group_maxima(chunk, offset)
@@ -156,8 +207,9 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
     - ``"keep"``: the lists as they are: k rows, the same row possibly several times.
 
     The embeddings may also be a memory map, a Zarr or a Dask array, or an iterable of chunks (rows, n): the answer is
-    the same. An array is read in chunks, and again if refilling used up a list. An iterable is read once, and the
-    embeddings of k rows are remembered on the way.
+    the same. In memory, one pass is enough, and a 32nd of the array is needed beside it. From elsewhere an array is
+    read in chunks, and again if refilling used up a list. An iterable is read once, and the embeddings of k rows are
+    remembered on the way.
 
     :helps: meant to show every feature that the encoder knows in its purest form; it picks extremes by design.
     :knobs: `duplicates`, what becomes of a row that is in several lists.
@@ -170,11 +222,24 @@ def top_activations(embeddings, k, *, labels=None, seed=0, duplicates="refill") 
 def _pick(embeddings, k: int, duplicates: str) -> np.ndarray:
     n = embeddings.shape[1]
     each = k // n + (np.arange(n) < k % n)
-    if duplicates == "refill":
+    if chunks.in_memory(embeddings):
+        lists = _picks(embeddings, each, duplicates == "refill")
+    elif duplicates == "refill":
         return _refill(embeddings, each)
-    lists = best_rows(embeddings, each[0]).T
-    rows = np.concatenate([rows[:share] for rows, share in zip(lists, each, strict=True)])
-    return rows if duplicates == "keep" else rows[np.sort(np.unique(rows, return_index=True)[1])]
+    else:
+        lists = [rows[:share] for rows, share in zip(best_rows(embeddings, each[0]).T, each, strict=True)]
+    rows = np.concatenate(lists)
+    return rows[np.sort(np.unique(rows, return_index=True)[1])] if duplicates == "drop" else rows
+
+
+def _picks(embeddings: np.ndarray, each: np.ndarray, once: bool) -> list[np.ndarray]:
+    """The rows that each element picks, as many as its share, and if `once` of those that none before it picked."""
+    levels, picked = _pyramid(embeddings, group_maxima(embeddings), each[0]), []
+    for element, share in enumerate(each[each > 0]):
+        picked.append(_top(levels, element, share))
+        if once:
+            _take(levels, picked[-1], element + 1)
+    return picked
 
 
 def _refill(embeddings, each: np.ndarray) -> np.ndarray:
