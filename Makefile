@@ -37,7 +37,7 @@ endif
 HTML := _build/html/index.html
 QUICK := tests/test_pairs.py tests/test_repository.py
 
-.PHONY: help book test check units chapters notebooks record try links clean
+.PHONY: help book test check units chapters bench notebooks record try links clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=tensorflow|gpu|jax]"
@@ -67,6 +67,10 @@ units: $(VENV) ## the tests of embsel and of the book's pages, in random order, 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
 	@$(BIN)/pytest notebooks -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
+
+bench: $(VENV) ## measure the code beside what bounds it, in about 20 minutes; OUT=FILE keeps what was measured
+	@echo "Measuring side by side: nothing else should be at work on this machine."
+	@EMBSEL_BENCH=full EMBSEL_BENCH_OUT="$(OUT)" $(BIN)/pytest tests/benchmarks -p no:randomly
 
 notebooks: $(VENV) ## bring each .ipynb up to its .md and run it, replacing its outputs
 	@echo "Running the notebooks ($(PROFILE) profile) and writing their outputs."

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from embsel import data, images, models, recipes, selection, training
-from embsel.backend import BACKEND, hardware
+from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
 from embsel.files import replacing
 from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, describe, key
@@ -329,14 +329,19 @@ def _shared(record: Record) -> list[dict]:
 
 
 def _network(spec: Run, dataset: data.Dataset, seed: int):
-    return models.NETWORKS[spec.network](
-        len(dataset.class_names),
-        shape=(training.CROP, training.CROP, dataset.train_images.shape[-1]),
-        width=spec.width,
-        norm_momentum=spec.norm_momentum,
-        seed=seed,
-        **({"decay": 0.0} if spec.optimizer == "adamw" else {}),  # it has a decay of its own
-    )
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16" if spec.precision == "bfloat16" else "float32")
+    try:
+        return models.NETWORKS[spec.network](
+            len(dataset.class_names),
+            shape=(training.CROP, training.CROP, dataset.train_images.shape[-1]),
+            width=spec.width,
+            norm_momentum=spec.norm_momentum,
+            seed=seed,
+            **({"decay": 0.0} if spec.optimizer == "adamw" else {}),  # it has a decay of its own
+        )
+    finally:
+        keras.config.set_dtype_policy(usual)
 
 
 def _of_subset(subset: np.ndarray, dataset: data.Dataset) -> dict:

@@ -28,6 +28,7 @@ PLANS = ("switch", "fresh", "grow", "sift", "prune")  # how a run goes through i
 SCHEDULES = ("constant", "linear", "restart")  # of the learning rate; restart: down to zero by the end of each phase
 NETWORKS = ("paper", "resnet")
 OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("float32", "bfloat16")  # of the network's arithmetic; its weights and the loss are float32 in both
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
 _NUMBERS = (int, float, int | None, float | None)
 _MOST = {"seed": math.inf, "split": 100} | dict.fromkeys(("momentum", "averaging", "norm_momentum", "shrink"), 1)
@@ -116,7 +117,7 @@ class Run(Spec):
     class probabilities they are; a selector that needs none has None. `dataset` is the fingerprint. With `validation`
     the test set is a tenth of the training set, held out. `budget` ends training after so many seconds (section 5.3).
     `averaging` None means the last tenth of the run (`training.averaging_for`). `feed` is how the images reach the
-    network (`images.fetcher`).
+    network (`images.fetcher`). `precision` is that of its arithmetic, not of its weights.
     """
 
     dataset: str
@@ -145,6 +146,7 @@ class Run(Spec):
     optimizer: str = "sgd"
     network: str = "paper"
     proxy: bool = False
+    precision: str = "float32"
 
     def __post_init__(self):
         _check(self)
@@ -154,6 +156,7 @@ class Run(Spec):
                                   ("schedule", self.schedule, SCHEDULES),
                                   ("optimizer", self.optimizer, OPTIMIZERS),
                                   ("network", self.network, NETWORKS),
+                                  ("precision", self.precision, PRECISIONS),
                                   ("selector", self.selector, (ALL, *selection.SELECTORS))):
             if name not in known:
                 raise unknown(kind, name, known)

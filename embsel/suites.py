@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from embsel import data, referee
 from embsel.errors import unknown
 from embsel.profiles import PROFILES, Profile, autoencoder, baseline, profile, proxy, subset_run
-from embsel.records import ALL, FEEDS, Autoencoder, Record, Run
+from embsel.records import ALL, FEEDS, PRECISIONS, Autoencoder, Record, Run
 
 __all__ = ["PROFILES", "Profile", "autoencoder", "baseline", "profile", "proxy", "subset_run"]  # others find them here
 
@@ -124,6 +124,15 @@ def feeding(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
     ]
 
 
+def precision(sizes: Profile, dataset: data.Dataset | str) -> list[Run]:
+    """Return full runs of each precision of the arithmetic, in turns, as their seconds are compared."""
+    return [
+        baseline(sizes, dataset, seed=seed, every=sizes.steps, precision=precision)
+        for seed in sizes.few
+        for precision in PRECISIONS
+    ]
+
+
 def _variants(sizes: Profile, dataset: data.Dataset | str, changes: dict[str, dict], **always) -> Variants:
     pairs = {}
     for name, change in changes.items():
@@ -154,6 +163,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "budget": budget,
     "suspects": lambda sizes, dataset: _changed(suspects(sizes, dataset)),
     "feeding": feeding,
+    "precision": precision,
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
 } | referee.SUITES

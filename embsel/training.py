@@ -103,7 +103,8 @@ def classifier_trainer(
         pixels = images.RandomLight(2 * seed + 2)(pixels)
     else:
         pixels = keras.layers.CenterCrop(CROP, CROP)(pixels)
-    model = keras.Model(fed, network(images.Standardise(divide_by)(pixels)))
+    logits = ops.cast(network(images.Standardise(divide_by)(pixels)), "float32")  # of a network in bfloat16 too
+    model = keras.Model(fed, logits)
     rate = Falling(rate, ends) if ends else float(rate)
     average = _average(averaging)
     if optimizer == "adamw":
@@ -383,7 +384,7 @@ def classify(
     """
 
     def answer(crop):
-        logits = network(images.Standardise(divide_by)(crop))
+        logits = ops.cast(network(images.Standardise(divide_by)(crop)), "float32")
         return ops.softmax(logits) if softmax else logits
 
     return _predictor(answer, pixels)
