@@ -13,8 +13,7 @@ for name in ("EMBSEL_PROFILE", "EMBSEL_DATA"):  # a test that is about these set
 
 # A busy machine must not fail a test, and each run tries the same examples: EMBSEL_FUZZ=20 tries twenty times as many
 # in tests/test_fuzz.py, others each time.
-FUZZ = int(os.environ.get("EMBSEL_FUZZ", "1"))
-settings.register_profile("book", deadline=None, derandomize=FUZZ == 1)
+settings.register_profile("book", deadline=None, derandomize=os.environ.get("EMBSEL_FUZZ", "1") == "1")
 settings.load_profile("book")
 
 ROOT = Path(__file__).resolve().parent.parent

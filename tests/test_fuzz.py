@@ -3,11 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from conftest import FUZZ
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +15,7 @@ from embsel.data import load
 from embsel.errors import InputError
 from embsel.records import ALL, Record, Run
 
+FUZZ = int(os.environ.get("EMBSEL_FUZZ", "1"))  # times as many examples
 LINE = Record(Run("d", ALL, 3, 4, 0.1), {"a": 0.5}, [{"stage": "b", "seconds": 1.0, "samples": 2}], {}).to_json()
 FILE = io.BytesIO()
 np.savez(FILE, x_train=np.zeros((4, 2, 2), np.uint8), y_train=np.arange(4) % 2)
