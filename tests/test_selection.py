@@ -178,6 +178,7 @@ def some_alike(rng, shape):
 MORE_KINDS = KINDS | {
     "descending": lambda rng, shape: -np.sort(-rng.normal(size=shape), axis=0),
     "some alike": some_alike,
+    "one ranking below zero": lambda rng, shape: np.tile(-1 - rng.random((shape[0], 1)), shape[1]),
 }
 
 
@@ -220,6 +221,11 @@ def test_a_pyramid_of_many_levels_gives_what_sorting_gives(shape, kind, dtype, l
         for duplicates in DUPLICATES:
             expected = by_sorting(embeddings, k, duplicates)
             assert top_activations(embeddings, k, duplicates=duplicates).tolist() == expected, duplicates
+
+
+def test_used_up_groups_give_way_where_integers_can_be_no_lower(monkeypatch):
+    monkeypatch.setattr(selection, "GROUP_ROWS", 4)
+    assert top_activations(np.zeros((400, 9), np.uint8), 180).tolist() == list(range(180))
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
