@@ -233,12 +233,19 @@ def _pick(embeddings, k: int, duplicates: str) -> np.ndarray:
 
 
 def _picks(embeddings: np.ndarray, each: np.ndarray, once: bool) -> list[np.ndarray]:
-    """The rows that each element picks, as many as its share, and if `once` of those that none before it picked."""
-    levels, picked = _pyramid(embeddings, group_maxima(embeddings), each[0]), []
+    """The rows that each element picks, as many as its share, and if `once` of those that none before it picked.
+
+    Others seldom rank these high: only where a list of twice a share is used up they are taken out of the pyramid.
+    """
+    levels, picked, taken = _pyramid(embeddings, group_maxima(embeddings), each[0]), [], 0
+    free = np.ones(len(embeddings), bool)
     for element, share in enumerate(each[each > 0]):
-        picked.append(_top(levels, element, share))
-        if once:
-            _take(levels, picked[-1], element + 1)
+        rows = _top(levels, element, 2 * share if once else share)
+        if free[rows].sum() < share:
+            _take(levels, np.concatenate(picked[taken:]), element)
+            rows, taken = _top(levels, element, share), element
+        picked.append(rows[free[rows]][:share])
+        free[picked[-1]] = not once
     return picked
 
 

@@ -156,6 +156,111 @@ def test_views_and_lists_are_as_good_as_arrays():
     assert np.array_equal(top_activations(embeddings[::2, ::-1].tolist(), 11), expected)
 
 
+# --- the pyramid over arrays in memory ---
+
+
+def by_sorting(embeddings, k, duplicates):
+    """As `reference`, but quick enough for many rows."""
+    n, free, picked = embeddings.shape[1], np.ones(len(embeddings), bool), []
+    for element, column in enumerate(embeddings.T.astype(float)):
+        rows = np.argsort(-column, kind="stable")
+        rows = rows[free[rows]] if duplicates == "refill" else rows
+        picked += rows[: k // n + (element < k % n)].tolist()
+        free[picked] = False
+    return list(dict.fromkeys(picked)) if duplicates == "drop" else picked
+
+
+def some_alike(rng, shape):
+    """Two rankings, each of many elements, with ties: some lists are used up by elements before, others are not."""
+    return rng.integers(0, shape[0] // 2 + 1, (shape[0], 2))[:, rng.integers(0, 2, shape[1])]
+
+
+MORE_KINDS = KINDS | {
+    "descending": lambda rng, shape: -np.sort(-rng.normal(size=shape), axis=0),
+    "some alike": some_alike,
+    "one ranking below zero": lambda rng, shape: np.tile(-1 - rng.random((shape[0], 1)), shape[1]),
+}
+
+
+# about the rows of a group, of a group of groups, and those from which on one and two more levels pay for one row
+@pytest.mark.parametrize("rows", [31, 32, 33, 1023, 1024, 1025, 4096, 4097, 131_105])
+@pytest.mark.parametrize("kind", MORE_KINDS)
+def test_the_pyramid_gives_what_sorting_gives(kind, rows):
+    embeddings = MORE_KINDS[kind](np.random.default_rng(6), (rows, 5))
+    if kind == "extreme integers":
+        embeddings = embeddings // 2**40  # as floating point they would not be exact
+    many = min(rows, 4097)
+    for k, duplicates in itertools.product([1, 5, 18, many // 8, many], DUPLICATES):
+        found = top_activations(embeddings, k, duplicates=duplicates)
+        assert found.tolist() == by_sorting(embeddings, k, duplicates), (k, duplicates)
+
+
+LAYOUTS = {
+    "as it is": lambda x: x,
+    "by columns": np.asfortranarray,
+    "each second row, backwards": lambda x: np.repeat(x[::-1], 2, axis=0)[::-2],
+    "part of the columns": lambda x: np.pad(x, ((0, 0), (1, 2)))[:, 1:-2],
+}
+
+
+@given(
+    shape=st.tuples(st.integers(1, 400), st.integers(1, 9)),
+    kind=st.sampled_from(sorted(set(MORE_KINDS) - {"extreme integers"})),
+    dtype=st.sampled_from(["float16", "float32", "float64", "int16", "int64", ">f4"]),
+    layout=st.sampled_from(list(LAYOUTS)),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+@settings(max_examples=150)
+def test_a_pyramid_of_many_levels_gives_what_sorting_gives(shape, kind, dtype, layout, seed, data):
+    embeddings = LAYOUTS[layout](MORE_KINDS[kind](np.random.default_rng(seed), shape).astype(dtype))
+    k = data.draw(st.integers(1, shape[0]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "GROUP_ROWS", 4)
+        patch.setattr(selection, "BLOCK_BYTES", data.draw(st.sampled_from([1, 300, 2**19])))
+        for duplicates in DUPLICATES:
+            expected = by_sorting(embeddings, k, duplicates)
+            assert top_activations(embeddings, k, duplicates=duplicates).tolist() == expected, duplicates
+
+
+def test_used_up_groups_give_way_where_integers_can_be_no_lower(monkeypatch):
+    monkeypatch.setattr(selection, "GROUP_ROWS", 4)
+    assert top_activations(np.zeros((400, 9), np.uint8), 180).tolist() == list(range(180))
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+@pytest.mark.parametrize("kind", ["many ties", "mostly zero", "one ranking for all", "ascending", "some alike"])
+def test_an_array_in_memory_gives_what_a_memory_map_gives(kind, duplicates, tmp_path, monkeypatch):
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**16)
+    embeddings = MORE_KINDS[kind](np.random.default_rng(7), (5000, 6)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", embeddings)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for k in (1, 45, 1200):
+        found = top_activations(embeddings, k, duplicates=duplicates)
+        assert np.array_equal(top_activations(mapped, k, duplicates=duplicates), found)
+
+
+@pytest.mark.parametrize("row", [0, 31, 32, 43_690, 99_999])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_bad_value_among_many_rows_is_found(value, row):
+    embeddings = np.random.default_rng(0).normal(size=(100_000, 3)).astype(np.float32)
+    embeddings[[row, -1], 2] = value
+    found = f"found {(row < 99_999) + 1 if np.isnan(value) else 0} NaN and .* rows 0 to 99999, the first in row {row}"
+    with pytest.raises(InputError, match=found):
+        top_activations(embeddings, 9)
+
+
+def test_rows_are_taken_out_only_where_a_list_is_used_up(monkeypatch):
+    taken, take = [], selection._take
+    monkeypatch.setattr(selection, "_take", lambda *args: taken.append(args[1]) or take(*args))
+    embeddings = np.random.default_rng(1).normal(size=(20_000, 12)).astype(np.float32)
+    top_activations(embeddings, 60)
+    assert not taken, "in random order, no element's strongest are those of another"
+    embeddings[:] = embeddings[:, :1]
+    top_activations(embeddings, 60)
+    assert [len(rows) for rows in taken] == [10, 10, 10, 10, 10], "with one ranking for all, each second time"
+
+
 # --- variants of the filter ---
 
 
