@@ -8,11 +8,17 @@ writers at once and a folder that cannot be made (test_records), a damaged or un
 import contextlib
 import dataclasses
 import errno
+import gzip
+import hashlib
+import http.server
+import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -184,6 +190,101 @@ def test_what_a_killed_download_of_fashion_mnist_leaves_is_named(tmp_path, monke
     monkeypatch.setitem(sys.modules, "embsel.backend", types.SimpleNamespace(keras=keras))
     with pytest.raises(InputError, match=rf"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a"):
         data.load("fashion_mnist")
+
+
+@pytest.fixture
+def stalling():
+    """An address that serves the files in the dict, each only by half when it is first asked for: then it stalls."""
+    files, asked, end = {}, set(), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path[1:]
+            body = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if name in asked:
+                self.wfile.write(body)
+            else:
+                asked.add(name)
+                self.wfile.write(body[: len(body) // 2])
+                end.wait()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", files, asked
+    end.set()
+    server.shutdown()
+    server.server_close()
+
+
+KILLED_DOWNLOADS = """
+import os, pathlib, shutil, signal, sys, time, urllib.request, warnings
+from embsel import data
+from embsel.backend import keras
+from embsel.errors import InputError
+
+warnings.simplefilter("ignore")  # JAX's, on fork: the child only downloads
+address, digest, usual = *sys.argv[1:], urllib.request.urlopen
+urllib.request.urlopen = lambda url, *rest: usual(address + url.rsplit("/", 1)[1], *rest)
+
+def kill(download, file):
+    child = os.fork()
+    if not child:
+        try:
+            download()
+        finally:
+            os._exit(1)
+    while not file.exists() or not file.stat().st_size:
+        assert not os.waitpid(child, os.WNOHANG)[0], "it ended by itself"
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+folder = pathlib.Path(os.environ["KERAS_HOME"], "datasets")
+hashed = lambda: keras.utils.get_file("hashed.bin", "http://localhost/hashed.bin", file_hash=digest)
+kill(hashed, folder / "hashed.bin")
+half = (folder / "hashed.bin").stat().st_size
+whole = pathlib.Path(hashed()).stat().st_size
+print(f"\\n{half} of {whole}")
+
+images = folder / "fashion-mnist" / "train-images-idx3-ubyte.gz"
+kill(lambda: data.load("fashion_mnist"), images)
+try:
+    data.load("fashion_mnist")
+except InputError as error:
+    print(f"\\n{error}")
+shutil.rmtree(images.parent)
+print(f"\\n{data.load('fashion_mnist')}")
+"""
+
+
+def test_after_a_kill_in_mid_download_the_file_is_whole_or_the_torn_one_is_named(stalling, tmp_path):
+    address, served, asked = stalling
+    random = np.random.default_rng(0)
+    served["hashed.bin"] = random.bytes(100_000)
+    for name, count in (("train", 100), ("t10k", 10)):
+        labels, pixels = bytes(8) + bytes(range(10)) * (count // 10), bytes(16) + random.bytes(count * 28 * 28)
+        served[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(labels)
+        served[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(pixels)
+    asked |= {name for name in served if not name.startswith(("hashed", "train-images"))}
+
+    command = [sys.executable, "-c", KILLED_DOWNLOADS, address, hashlib.sha256(served["hashed.bin"]).hexdigest()]
+    faster = {"KERAS_BACKEND": "jax"} if importlib.util.find_spec("jax") else {}  # it is there in half the time
+    environment = os.environ | faster | {"PYTHONPATH": str(records.ROOT), "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *_, error, loaded = [line for line in done.stdout.splitlines() if line.startswith(("fashion", "Fashion"))]
+    half, whole = re.search(r"^(\d+) of (\d+)$", done.stdout, re.MULTILINE).groups()
+    assert 0 < int(half) <= 50_000
+    assert int(whole) == 100_000
+    assert f"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a file may be left" in error
+    assert loaded.startswith("Fashion-MNIST: 100 training and 10 test images")
 
 
 # --- two at once ---
