@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL
@@ -45,6 +46,12 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write `array` as `np.save` does; OSError on a full disk, also where only the last few kilobytes have no room."""
+    with open(path, "wb") as file:  # which NumPy must not see: it would write past Python, and overlook a failing end
+        np.lib.format.write_array(SimpleNamespace(write=file.write), np.asarray(array), allow_pickle=False)
 
 
 def read_npz(path: Path, *extra: str) -> dict:

@@ -18,7 +18,7 @@ from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
-from embsel.files import replacing
+from embsel.files import replacing, write_npy
 from embsel.onepage import text
 from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
@@ -292,7 +292,7 @@ def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] 
     with trial.store.writing(), contextlib.ExitStack() as stack:  # all three are written before any is replaced
         parts = [stack.enter_context(replacing(file)) for file in files]
         parts[0].write_text(report, encoding="utf-8", errors="backslashreplace")
-        np.save(parts[1], rows, allow_pickle=False)
+        write_npy(parts[1], rows)
         with open(parts[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
             table = csv.writer(target)
             table.writerow(("row", "class", "file"))

@@ -30,7 +30,7 @@ from PIL import Image
 from embsel import chunks, data, files, records
 from embsel.__main__ import main
 from embsel.errors import InputError
-from embsel.records import ALL, Record, Run, Store, key
+from embsel.records import ALL, Autoencoder, Record, Run, Store, key
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -102,19 +102,79 @@ def a_store(path):
     return chunks.Store(path, (40, 5), "float32", 20, {"encoder": "e"})
 
 
-def test_a_full_disk_keeps_the_embeddings_that_are_counted(tmp_path):
-    out, rows = tmp_path / "vectors.npy", np.ones((20, 5), "float32")
+@pytest.mark.parametrize(("name", "room"), [("vectors.npy", 700), ("vectors.zarr", 200)])
+def test_a_full_disk_keeps_the_embeddings_that_are_counted(name, room, tmp_path):
+    out, rows = tmp_path / name, np.random.default_rng(0).random((20, 5), "float32")
     store = a_store(out)
     with store.filling():
         store.append(rows)
-        message = r"vectors\.npy cannot be written to: .*\. Its first 20 rows are kept, and the same call goes on"
-        with full_disk(700), pytest.raises(InputError, match=message):
+        message = rf"{name} cannot be written to: .*\. Its first 20 rows are kept, and the same call goes on"
+        with full_disk(room), pytest.raises(InputError, match=message):
             store.append(2 * rows)
     store = a_store(out)
     assert store.done == 20
+    assert np.array_equal(store.array()[:20], rows)
     with store.filling():
         store.append(2 * rows)
-    assert np.array_equal(store.array(), np.concatenate([rows, 2 * rows]))
+    assert np.array_equal(store.array()[:], np.concatenate([rows, 2 * rows]))
+
+
+@pytest.mark.parametrize("room", [20, 300])  # for neither of the two, for the mark alone
+def test_a_full_disk_when_a_store_begins_leaves_what_can_be_begun_again(room, tmp_path):
+    out, rows = tmp_path / "vectors.zarr", np.ones((40, 5), "float32")
+    with full_disk(room), pytest.raises(InputError, match="Its first 0 rows are kept"), a_store(out).filling():
+        pytest.fail("there was no room")
+    store = a_store(out)
+    with store.filling():
+        store.append(rows[:20])
+        store.append(rows[20:])
+    assert np.array_equal(store.array()[:], rows)
+
+
+@pytest.mark.parametrize("rows", [5, 4_096, 4_100])  # of the first and the last, np.save says nothing
+def test_a_full_disk_has_no_room_for_the_end_of_an_array(rows, tmp_path):
+    array = np.arange(4.0 * rows).reshape(rows, 4).T  # of Fortran's order
+    files.write_npy(tmp_path / "whole.npy", array)
+    size = (tmp_path / "whole.npy").stat().st_size
+    with full_disk(size - 1), pytest.raises(OSError, match="File too large"):
+        files.write_npy(tmp_path / "torn.npy", array)
+    np.save(tmp_path / "numpy.npy", array)
+    assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_a_full_disk_leaves_the_embeddings_of_a_sweep_as_they_were(tmp_path):
+    from embsel import experiments
+
+    store, spec, old = Store(tmp_path), Autoencoder("0123456789ab", 3, 16), np.zeros((30, 5), "float32")
+    experiments._keep_embeddings(store, spec, old)
+    [file] = (tmp_path / ".embeddings").iterdir()
+    with full_disk(400), pytest.raises(InputError, match=FULL):
+        experiments._keep_embeddings(store, spec, old + 1)
+    assert list((tmp_path / ".embeddings").iterdir()) == [file]  # no part of a file
+    assert np.array_equal(np.load(file), old)
+    experiments._keep_embeddings(store, spec, old + 1)
+    assert np.array_equal(np.load(file), old + 1)
+
+
+@pytest.mark.parametrize("large", ["report.html", "subset.npy", "subset.csv"])
+def test_a_full_disk_leaves_report_and_subset_as_they_were(large, tmp_path, monkeypatch):
+    from embsel import tryout
+
+    dataset = data.shapes(train=40, test=10)
+    names = [f"{'x' * 90 * (large == 'subset.csv')}{number}.png" for number in range(40)]
+    trial = tryout.plan(dataclasses.replace(dataset, train_files=names), out=tmp_path)
+    rows = np.arange(5 if large == "subset.npy" else 30)  # its head is long, its rows are short
+    monkeypatch.setattr(tryout, "page", lambda *_: "an earlier page")
+    saved = tryout.save(trial, rows[::-1], {}, say=lambda _: None)
+    before = [file.read_bytes() for file in saved]
+    monkeypatch.setattr(tryout, "page", lambda *_: "page " * (1000 if large == "report.html" else 1))
+    room = 1 + max(len(was) for file, was in zip(saved, before, strict=True) if file.name != large)
+    with full_disk(room), pytest.raises(InputError, match=FULL):
+        tryout.save(trial, rows, {}, say=lambda _: None)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == sorted(f.name for f in saved)
+    assert [file.read_bytes() for file in saved] == before
+    assert tryout.save(trial, rows, {}, say=lambda _: None) == saved
+    assert np.array_equal(np.load(tmp_path / "subset.npy"), rows)
 
 
 def pets(root):
