@@ -591,7 +591,8 @@ def branched(width=3, dtype="float32", size=4):
 def test_an_encoder_is_known_by_what_it_does_and_not_by_the_names_of_its_layers():
     for make in (encoder, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
         assert training._digest_of_encoder(make()) == training._digest_of_encoder(make())
-    others = [branched(), branched(dtype="mixed_bfloat16"), branched(size=3), branched(2), encoder(), encoder(1)]
+    mixed = [branched(dtype=f"mixed_{kind}") for kind in ("bfloat16", "float16")]
+    others = [*mixed, branched(), branched(size=3), branched(2), encoder(), encoder(1)]
     assert len({training._digest_of_encoder(other) for other in others}) == len(others)
 
 
