@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,6 +192,108 @@ def test_a_full_disk_only_costs_the_cache(tmp_path, monkeypatch):
     with full_disk(3000), pytest.warns(UserWarning, match="could not be kept in .*cache.*Set EMBSEL_CACHE"):
         assert len(data.load(folder).train_labels) == 2
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def mounted(folder, commands, code):
+    """Run `code` in a process that alone sees what `commands` mount on `folder`: with its end, the mounts are gone."""
+    away = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{commands} && shift && exec "$@"', "sh", str(folder)]
+    if not shutil.which("unshare") or subprocess.run([*away, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    path = os.pathsep.join(map(str, [records.ROOT, records.ROOT / "tests"]))
+    environment = os.environ | {"PYTHONPATH": path, "EMBSEL_CACHE": str(folder)}
+    command = [*away, sys.executable, "-W", "error::UserWarning", "-c", code, str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines() + done.stderr.splitlines()
+
+
+A_FULL_DISK = """
+import contextlib, pathlib, sys
+import numpy as np
+from embsel import chunks, files
+from embsel.records import Store
+from test_faults import a_record
+
+folder = pathlib.Path(sys.argv[1])
+store, rows = Store(folder), np.ones((2000, 5), "float32")
+vectors = chunks.Store(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
+
+def replace(array):
+    with store.writing(), files.replacing(folder / "array.npy") as part:
+        files.write_npy(part, array)
+
+def refused(function, *arguments):
+    try:
+        function(*arguments)
+    except ValueError as error:
+        print(error)
+        return True
+
+with vectors.filling():
+    vectors.append(rows)
+    replace(rows)
+    with contextlib.suppress(OSError), open(folder / "ballast", "wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    refused(vectors.append, 2 * rows)
+    refused(replace, 2 * rows)
+    seed = next(seed for seed in range(1000) if refused(store.append, a_record(seed)))
+    assert len(store.records()) == seed
+    assert np.array_equal(np.load(folder / "array.npy"), rows)
+    assert vectors.done == 2000
+    (folder / "ballast").unlink()
+    vectors.append(2 * rows)
+replace(2 * rows)
+assert store.append(a_record(seed)) and len(store.records()) == seed + 1
+assert np.array_equal(np.load(folder / "array.npy"), 2 * rows)
+assert np.array_equal(vectors.array(), np.concatenate([rows, 2 * rows]))
+assert not list(folder.glob(".embsel-part-*"))
+"""
+
+
+def test_a_disk_that_is_really_full_is_said_and_loses_nothing(tmp_path):
+    filled, replaced, appended = mounted(tmp_path, 'mount -t tmpfs -o size=256k tmpfs "$1"', A_FULL_DISK)
+    why = "cannot be written to: No space left on device."
+    assert filled.startswith(f"{tmp_path}/vectors.npy {why} Its first 2,000 rows are kept")
+    assert replaced.startswith(f"The folder '{tmp_path}' cannot be written to: ")
+    assert appended == f"The folder '{tmp_path}' {why}"
+
+
+A_READ_ONLY_DISK = """
+import pathlib, sys
+import numpy as np
+from embsel import data
+from embsel.__main__ import main
+from test_faults import a_record, a_store
+
+folder = pathlib.Path(sys.argv[1])
+whole, half = a_store(folder / "whole.npy"), a_store(folder / "half.npy")
+with whole.filling():  # nothing is missing, so nothing need be written
+    assert whole.array().sum() == 200
+try:
+    with half.filling():
+        pass
+except ValueError as error:
+    print(error)
+assert main(["status", "--out", sys.argv[1]]) == 0
+data.load = lambda *_: sys.exit("the data was loaded")
+assert main(["record", "--out", sys.argv[1]]) == 1
+"""
+
+
+def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
+    Store(tmp_path).append(a_record())
+    for name, count in (("whole", 2), ("half", 1)):
+        store = a_store(tmp_path / f"{name}.npy")
+        with store.filling():
+            for _ in range(count):
+                store.append(np.ones((20, 5), "float32"))
+    commands = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1"'
+    half, *status, refused = mounted(tmp_path, commands, A_READ_ONLY_DISK)
+    assert half.startswith(f"{tmp_path}/half.npy cannot be written to: ")
+    assert "Its first 20 rows are kept" in half
+    assert "1 records" in status[0]
+    assert refused.startswith(f"embsel: The folder '{tmp_path}' cannot be written to: ")
 
 
 # --- killed ---
