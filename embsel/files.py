@@ -63,11 +63,15 @@ def read_npz(path: Path, *extra: str) -> dict:
     try:
         with np.load(path, allow_pickle=False) as file:
             _refuse_bomb(file.zip.infolist(), path)
-            return named_arrays(file, str(path)) | {key: file[key] for key in extra}
+            found = named_arrays(file, str(path)) | {key: file[key] for key in extra}
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise InputError(f"{path} cannot be read: {error}.") from None
+    for key, array in found.items():  # elements of no bytes cost a stranger nothing, however many there are
+        good = array.ndim == 0 or len(array) <= max(1, array.nbytes)
+        require(good, f"{path}: expected {key} with something in it, found {array.dtype} of shape {array.shape}.")
+    return found
 
 
 def _refuse_bomb(members: list[zipfile.ZipInfo], path: Path) -> None:

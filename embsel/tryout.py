@@ -283,7 +283,8 @@ def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
 def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] = print) -> list[Path]:
     """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
 
-    Those of an earlier trial in the same folder are replaced, which is said.
+    Those of an earlier trial in the same folder are replaced, which is said. The table is for programs, and has every
+    name as it is: a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula.
     """
     dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
     if any(file.exists() for file in files):
