@@ -17,7 +17,7 @@ import numpy as np
 from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
-from embsel.files import replacing
+from embsel.files import replacing, write_npy
 from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, describe, key
 from embsel.rows import door
 
@@ -194,7 +194,7 @@ def _embeddings_file(store: Store, spec: Spec) -> Path:
 
 def _keep_embeddings(store: Store, spec: Spec, embeddings: np.ndarray) -> None:
     with store.writing(), replacing(_embeddings_file(store, spec)) as part:
-        np.save(part, embeddings, allow_pickle=False)
+        write_npy(part, embeddings)
 
 
 def _keep_pictures(store, spec, dataset, encoder, decoder, embeddings, elements: int = 6, each: int = 8) -> None:

@@ -9,6 +9,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL
@@ -47,6 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_npy(path: Path, array: np.ndarray) -> None:
+    """Write `array` as `np.save` does; OSError on a full disk, also where only the last few kilobytes have no room."""
+    with open(path, "wb") as file:  # which NumPy must not see: it would write past Python, and overlook a failing end
+        np.lib.format.write_array(SimpleNamespace(write=file.write), np.asarray(array), allow_pickle=False)
+
+
 def read_npz(path: Path, *extra: str) -> dict:
     """Return the arrays of an `.npz` file, and those named in `extra`; pickles inside are never loaded.
 
@@ -56,11 +63,15 @@ def read_npz(path: Path, *extra: str) -> dict:
     try:
         with np.load(path, allow_pickle=False) as file:
             _refuse_bomb(file.zip.infolist(), path)
-            return named_arrays(file, str(path)) | {key: file[key] for key in extra}
+            found = named_arrays(file, str(path)) | {key: file[key] for key in extra}
     except InputError:
         raise
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise InputError(f"{path} cannot be read: {error}.") from None
+    for key, array in found.items():  # elements of no bytes cost a stranger nothing, however many there are
+        good = array.ndim == 0 or len(array) <= max(1, array.nbytes)
+        require(good, f"{path}: expected {key} with something in it, found {array.dtype} of shape {array.shape}.")
+    return found
 
 
 def _refuse_bomb(members: list[zipfile.ZipInfo], path: Path) -> None:

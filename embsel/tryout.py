@@ -18,7 +18,7 @@ from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
-from embsel.files import replacing
+from embsel.files import replacing, write_npy
 from embsel.onepage import text
 from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
@@ -283,7 +283,8 @@ def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
 def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] = print) -> list[Path]:
     """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
 
-    Those of an earlier trial in the same folder are replaced, which is said.
+    Those of an earlier trial in the same folder are replaced, which is said. The table is for programs, and has every
+    name as it is: a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula.
     """
     dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
     if any(file.exists() for file in files):
@@ -292,7 +293,7 @@ def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] 
     with trial.store.writing(), contextlib.ExitStack() as stack:  # all three are written before any is replaced
         parts = [stack.enter_context(replacing(file)) for file in files]
         parts[0].write_text(report, encoding="utf-8", errors="backslashreplace")
-        np.save(parts[1], rows, allow_pickle=False)
+        write_npy(parts[1], rows)
         with open(parts[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
             table = csv.writer(target)
             table.writerow(("row", "class", "file"))

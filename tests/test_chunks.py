@@ -19,7 +19,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embsel import chunks, selection, training
+from embsel import chunks, models, selection, training
 from embsel.backend import keras
 from embsel.errors import InputError
 from embsel.selection import DUPLICATES, SELECTORS, random_subset, top_activations
@@ -392,9 +392,10 @@ def test_what_travels_can_be_pickled():
 # --- the store of embed ---
 
 
-def encoder(seed=0, n=5):
+def encoder(seed=0, n=5, activation=None):
     keras.utils.set_random_seed(seed)
-    return keras.Sequential([keras.Input((24, 24, 1)), keras.layers.Flatten(), keras.layers.Dense(n)])
+    layers = keras.layers.Flatten(), keras.layers.Dense(n, activation)
+    return keras.Sequential([keras.Input((24, 24, 1)), *layers])
 
 
 def pictures(count=95, seed=0):
@@ -551,6 +552,7 @@ def changed():
 
 OTHERS = {
     "encoder": ({"encoder": lambda: encoder(1)}, "encoder: then .*, now "),
+    "activation": ({"encoder": lambda: encoder(activation="relu")}, "encoder: then .*, now "),
     "width": ({"encoder": lambda: encoder(0, 6)}, r"shape: then \[95, 5\], now \[95, 6\]"),
     "images": ({"pixels": lambda: pictures(seed=1)}, "images: then .*, now "),
     "last image": ({"pixels": changed}, "images: then .*, now "),
@@ -577,6 +579,23 @@ def test_a_store_of_something_else_is_refused(name, finished, other, tmp_path, c
         training.embed(**{key: make() for key, make in (options | OTHERS[other][0]).items()}, out=out)
     assert computed == []
     assert (mark.read_text(), before.tolist()) == (text, chunks.Store.array(fake_store(out))[:].tolist())
+
+
+def branched(width=3, dtype="float32", size=4):
+    """Layers in a model in a model, one inside another, and a shared one."""
+    keras.utils.set_random_seed(0)
+    inner = keras.Sequential([keras.Input((8, 4)), keras.layers.Dense(width, dtype=dtype), keras.layers.Flatten()])
+    shared, x = keras.layers.Reshape((8, 4)), keras.Input((32,))
+    around = keras.layers.TimeDistributed(keras.layers.LayerNormalization(epsilon=10**-size))
+    return keras.Model(x, keras.layers.Add()([inner(shared(x)), inner(around(shared(x)))]))
+
+
+def test_an_encoder_is_known_by_what_it_does_and_not_by_the_names_of_its_layers():
+    for make in (encoder, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
+        assert training._digest_of_encoder(make()) == training._digest_of_encoder(make())
+    mixed = [branched(dtype=f"mixed_{kind}") for kind in ("bfloat16", "float16")]
+    others = [*mixed, branched(), branched(size=3), branched(2), encoder(), encoder(1)]
+    assert len({training._digest_of_encoder(other) for other in others}) == len(others)
 
 
 def fake_store(path):

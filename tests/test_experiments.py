@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -551,6 +552,31 @@ def test_a_sweep_killed_ten_times_loses_nothing_and_changes_nothing(tmp_path):
     assert len({len(so_far) for so_far in kept}) >= 5
     lines = (tmp_path / "killed" / "test.jsonl").read_text().splitlines()
     assert [json.loads(line)["key"] for line in lines] == list(expected)  # nothing torn, nothing twice
+
+
+SAY_THAT_IT_WAITS = """lock = records.FileLock
+records.FileLock = lambda path: print("waits", flush=True) or lock(path)"""
+
+
+@pytest.mark.slow
+def test_two_sweeps_at_once_record_every_run_once(tmp_path):
+    code = SWEEP.replace("range(4)", "range(1)").replace('print("begin", flush=True)', SAY_THAT_IT_WAITS)
+    with Store(tmp_path).writing():  # so that neither has begun when the other looks at what there is
+        both = [fresh_process(code, tmp_path) for _ in range(2)]
+        for process in both:
+            assert process.stdout.readline() == "waits\n", process.stderr.read()
+    for process in both:
+        said = finished(process)
+        assert [line.split()[0] for line in said.splitlines() if line != "waits"] == [f"[{n}/4]" for n in range(1, 5)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Store(tmp_path).records()
+    lines = (tmp_path / "test.jsonl").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == list(found)  # nothing torn, nothing twice
+    assert [getattr(record.spec, "selector", None) for record in found.values()] == [
+        None, "top_activations", ALL, "random_subset",
+    ]  # fmt: skip
+    assert [path.stem for path in (tmp_path / ".embeddings").glob("*")] == [next(iter(found))]
 
 
 # --- profiles and suites ---

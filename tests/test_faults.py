@@ -8,11 +8,18 @@ writers at once and a folder that cannot be made (test_records), a damaged or un
 import contextlib
 import dataclasses
 import errno
+import gzip
+import hashlib
+import http.server
+import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -24,7 +31,7 @@ from PIL import Image
 from embsel import chunks, data, files, records
 from embsel.__main__ import main
 from embsel.errors import InputError
-from embsel.records import ALL, Record, Run, Store, key
+from embsel.records import ALL, Autoencoder, Record, Run, Store, key
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -96,19 +103,79 @@ def a_store(path):
     return chunks.Store(path, (40, 5), "float32", 20, {"encoder": "e"})
 
 
-def test_a_full_disk_keeps_the_embeddings_that_are_counted(tmp_path):
-    out, rows = tmp_path / "vectors.npy", np.ones((20, 5), "float32")
+@pytest.mark.parametrize(("name", "room"), [("vectors.npy", 700), ("vectors.zarr", 200)])
+def test_a_full_disk_keeps_the_embeddings_that_are_counted(name, room, tmp_path):
+    out, rows = tmp_path / name, np.random.default_rng(0).random((20, 5), "float32")
     store = a_store(out)
     with store.filling():
         store.append(rows)
-        message = r"vectors\.npy cannot be written to: .*\. Its first 20 rows are kept, and the same call goes on"
-        with full_disk(700), pytest.raises(InputError, match=message):
+        message = rf"{name} cannot be written to: .*\. Its first 20 rows are kept, and the same call goes on"
+        with full_disk(room), pytest.raises(InputError, match=message):
             store.append(2 * rows)
     store = a_store(out)
     assert store.done == 20
+    assert np.array_equal(store.array()[:20], rows)
     with store.filling():
         store.append(2 * rows)
-    assert np.array_equal(store.array(), np.concatenate([rows, 2 * rows]))
+    assert np.array_equal(store.array()[:], np.concatenate([rows, 2 * rows]))
+
+
+@pytest.mark.parametrize("room", [20, 300])  # for neither of the two, for the mark alone
+def test_a_full_disk_when_a_store_begins_leaves_what_can_be_begun_again(room, tmp_path):
+    out, rows = tmp_path / "vectors.zarr", np.ones((40, 5), "float32")
+    with full_disk(room), pytest.raises(InputError, match="Its first 0 rows are kept"), a_store(out).filling():
+        pytest.fail("there was no room")
+    store = a_store(out)
+    with store.filling():
+        store.append(rows[:20])
+        store.append(rows[20:])
+    assert np.array_equal(store.array()[:], rows)
+
+
+@pytest.mark.parametrize("rows", [5, 4_096, 4_100])  # of the first and the last, np.save says nothing
+def test_a_full_disk_has_no_room_for_the_end_of_an_array(rows, tmp_path):
+    array = np.arange(4.0 * rows).reshape(rows, 4).T  # of Fortran's order
+    files.write_npy(tmp_path / "whole.npy", array)
+    size = (tmp_path / "whole.npy").stat().st_size
+    with full_disk(size - 1), pytest.raises(OSError, match="File too large"):
+        files.write_npy(tmp_path / "torn.npy", array)
+    np.save(tmp_path / "numpy.npy", array)
+    assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_a_full_disk_leaves_the_embeddings_of_a_sweep_as_they_were(tmp_path):
+    from embsel import experiments
+
+    store, spec, old = Store(tmp_path), Autoencoder("0123456789ab", 3, 16), np.zeros((30, 5), "float32")
+    experiments._keep_embeddings(store, spec, old)
+    [file] = (tmp_path / ".embeddings").iterdir()
+    with full_disk(400), pytest.raises(InputError, match=FULL):
+        experiments._keep_embeddings(store, spec, old + 1)
+    assert list((tmp_path / ".embeddings").iterdir()) == [file]  # no part of a file
+    assert np.array_equal(np.load(file), old)
+    experiments._keep_embeddings(store, spec, old + 1)
+    assert np.array_equal(np.load(file), old + 1)
+
+
+@pytest.mark.parametrize("large", ["report.html", "subset.npy", "subset.csv"])
+def test_a_full_disk_leaves_report_and_subset_as_they_were(large, tmp_path, monkeypatch):
+    from embsel import tryout
+
+    dataset = data.shapes(train=40, test=10)
+    names = [f"{'x' * 90 * (large == 'subset.csv')}{number}.png" for number in range(40)]
+    trial = tryout.plan(dataclasses.replace(dataset, train_files=names), out=tmp_path)
+    rows = np.arange(5 if large == "subset.npy" else 30)  # its head is long, its rows are short
+    monkeypatch.setattr(tryout, "page", lambda *_: "an earlier page")
+    saved = tryout.save(trial, rows[::-1], {}, say=lambda _: None)
+    before = [file.read_bytes() for file in saved]
+    monkeypatch.setattr(tryout, "page", lambda *_: "page " * (1000 if large == "report.html" else 1))
+    room = 1 + max(len(was) for file, was in zip(saved, before, strict=True) if file.name != large)
+    with full_disk(room), pytest.raises(InputError, match=FULL):
+        tryout.save(trial, rows, {}, say=lambda _: None)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == sorted(f.name for f in saved)
+    assert [file.read_bytes() for file in saved] == before
+    assert tryout.save(trial, rows, {}, say=lambda _: None) == saved
+    assert np.array_equal(np.load(tmp_path / "subset.npy"), rows)
 
 
 def pets(root):
@@ -125,6 +192,109 @@ def test_a_full_disk_only_costs_the_cache(tmp_path, monkeypatch):
     with full_disk(3000), pytest.warns(UserWarning, match="could not be kept in .*cache.*Set EMBSEL_CACHE"):
         assert len(data.load(folder).train_labels) == 2
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def mounted(folder, commands, code):
+    """Run `code` in a process that alone sees what `commands` mount on `folder`: with its end, the mounts are gone."""
+    away = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{commands} && shift && exec "$@"', "sh", str(folder)]
+    if not shutil.which("unshare") or subprocess.run([*away, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    path = os.pathsep.join(map(str, [records.ROOT, records.ROOT / "tests"]))
+    environment = os.environ | {"PYTHONPATH": path, "EMBSEL_CACHE": str(folder)}
+    command = [*away, sys.executable, "-W", "error::UserWarning", "-c", code, str(folder)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines() + done.stderr.splitlines()
+
+
+A_FULL_DISK = """
+import contextlib, pathlib, sys
+import numpy as np
+from embsel import chunks, files
+from embsel.records import Store
+from test_faults import a_record
+
+folder = pathlib.Path(sys.argv[1])
+store, rows = Store(folder), np.ones((2000, 5), "float32")
+vectors = chunks.Store(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
+
+def replace(array):
+    with store.writing(), files.replacing(folder / "array.npy") as part:
+        files.write_npy(part, array)
+
+def refused(function, *arguments):
+    try:
+        function(*arguments)
+    except ValueError as error:
+        print(error)
+        return True
+
+with vectors.filling():
+    vectors.append(rows)
+    replace(rows)
+    store.append(a_record(0))
+    with contextlib.suppress(OSError), open(folder / "ballast", "wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    refused(vectors.append, 2 * rows)
+    refused(replace, 2 * rows)
+    seed = next(seed for seed in range(1, 1000) if refused(store.append, a_record(seed)))
+    assert len(store.records()) == seed > 1  # what is left of the page that the first is in
+    assert np.array_equal(np.load(folder / "array.npy"), rows)
+    assert vectors.done == 2000
+    (folder / "ballast").unlink()
+    vectors.append(2 * rows)
+replace(2 * rows)
+assert store.append(a_record(seed)) and len(store.records()) == seed + 1
+assert np.array_equal(np.load(folder / "array.npy"), 2 * rows)
+assert np.array_equal(vectors.array(), np.concatenate([rows, 2 * rows]))
+assert not list(folder.glob(".embsel-part-*"))
+"""
+
+
+def test_a_disk_that_is_really_full_is_said_and_loses_nothing(tmp_path):
+    filled, replaced, appended = mounted(tmp_path, 'mount -t tmpfs -o size=256k tmpfs "$1"', A_FULL_DISK)
+    why = "cannot be written to: No space left on device."
+    assert filled.startswith(f"{tmp_path}/vectors.npy {why} Its first 2,000 rows are kept")
+    assert replaced.startswith(f"The folder '{tmp_path}' cannot be written to: ")
+    assert appended == f"The folder '{tmp_path}' {why}"
+
+
+A_READ_ONLY_DISK = """
+import pathlib, sys
+import numpy as np
+from embsel import data
+from embsel.__main__ import main
+from test_faults import a_record, a_store
+
+folder = pathlib.Path(sys.argv[1])
+whole, half = a_store(folder / "whole.npy"), a_store(folder / "half.npy")
+with whole.filling():  # nothing is missing, so nothing need be written
+    assert whole.array().sum() == 200
+try:
+    with half.filling():
+        pass
+except ValueError as error:
+    print(error)
+assert main(["status", "--out", sys.argv[1]]) == 0
+data.load = lambda *_: sys.exit("the data was loaded")
+assert main(["record", "--out", sys.argv[1]]) == 1
+"""
+
+
+def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
+    Store(tmp_path).append(a_record())
+    for name, count in (("whole", 2), ("half", 1)):
+        store = a_store(tmp_path / f"{name}.npy")
+        with store.filling():
+            for _ in range(count):
+                store.append(np.ones((20, 5), "float32"))
+    commands = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1"'
+    half, *status, refused = mounted(tmp_path, commands, A_READ_ONLY_DISK)
+    assert half.startswith(f"{tmp_path}/half.npy cannot be written to: ")
+    assert "Its first 20 rows are kept" in half
+    assert "1 records" in status[0]
+    assert refused.startswith(f"embsel: The folder '{tmp_path}' cannot be written to: ")
 
 
 # --- killed ---
@@ -184,6 +354,101 @@ def test_what_a_killed_download_of_fashion_mnist_leaves_is_named(tmp_path, monke
     monkeypatch.setitem(sys.modules, "embsel.backend", types.SimpleNamespace(keras=keras))
     with pytest.raises(InputError, match=rf"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a"):
         data.load("fashion_mnist")
+
+
+@pytest.fixture
+def stalling():
+    """An address that serves the files in the dict, each only by half when it is first asked for: then it stalls."""
+    files, asked, end = {}, set(), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path[1:]
+            body = files[name]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if name in asked:
+                self.wfile.write(body)
+            else:
+                asked.add(name)
+                self.wfile.write(body[: len(body) // 2])
+                end.wait()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/", files, asked
+    end.set()
+    server.shutdown()
+    server.server_close()
+
+
+KILLED_DOWNLOADS = """
+import os, pathlib, shutil, signal, sys, time, urllib.request, warnings
+from embsel import data
+from embsel.backend import keras
+from embsel.errors import InputError
+
+warnings.simplefilter("ignore")  # JAX's, on fork: the child only downloads
+address, digest, usual = *sys.argv[1:], urllib.request.urlopen
+urllib.request.urlopen = lambda url, *rest: usual(address + url.rsplit("/", 1)[1], *rest)
+
+def kill(download, file):
+    child = os.fork()
+    if not child:
+        try:
+            download()
+        finally:
+            os._exit(1)
+    while not file.exists() or not file.stat().st_size:
+        assert not os.waitpid(child, os.WNOHANG)[0], "it ended by itself"
+        time.sleep(0.01)
+    os.kill(child, signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+folder = pathlib.Path(os.environ["KERAS_HOME"], "datasets")
+hashed = lambda: keras.utils.get_file("hashed.bin", "http://localhost/hashed.bin", file_hash=digest)
+kill(hashed, folder / "hashed.bin")
+half = (folder / "hashed.bin").stat().st_size
+whole = pathlib.Path(hashed()).stat().st_size
+print(f"\\n{half} of {whole}")
+
+images = folder / "fashion-mnist" / "train-images-idx3-ubyte.gz"
+kill(lambda: data.load("fashion_mnist"), images)
+try:
+    data.load("fashion_mnist")
+except InputError as error:
+    print(f"\\n{error}")
+shutil.rmtree(images.parent)
+print(f"\\n{data.load('fashion_mnist')}")
+"""
+
+
+def test_after_a_kill_in_mid_download_the_file_is_whole_or_the_torn_one_is_named(stalling, tmp_path):
+    address, served, asked = stalling
+    random = np.random.default_rng(0)
+    served["hashed.bin"] = random.bytes(100_000)
+    for name, count in (("train", 100), ("t10k", 10)):
+        labels, pixels = bytes(8) + bytes(range(10)) * (count // 10), bytes(16) + random.bytes(count * 28 * 28)
+        served[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(labels)
+        served[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(pixels)
+    asked |= {name for name in served if not name.startswith(("hashed", "train-images"))}
+
+    command = [sys.executable, "-c", KILLED_DOWNLOADS, address, hashlib.sha256(served["hashed.bin"]).hexdigest()]
+    faster = {"KERAS_BACKEND": "jax"} if importlib.util.find_spec("jax") else {}  # it is there in half the time
+    environment = os.environ | faster | {"PYTHONPATH": str(records.ROOT), "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *_, error, loaded = [line for line in done.stdout.splitlines() if line.startswith(("fashion", "Fashion"))]
+    half, whole = re.search(r"^(\d+) of (\d+)$", done.stdout, re.MULTILINE).groups()
+    assert 0 < int(half) <= 50_000
+    assert int(whole) == 100_000
+    assert f"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a file may be left" in error
+    assert loaded.startswith("Fashion-MNIST: 100 training and 10 test images")
 
 
 # --- two at once ---

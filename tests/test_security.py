@@ -4,11 +4,16 @@ Links out of a folder of images, misnamed and torn images: test_data. A whole re
 """
 
 import ast
+import contextlib
+import dataclasses
 import io
 import json
 import os
 import re
+import struct
 import zipfile
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +121,115 @@ def test_a_record_is_written_in_its_store_alone(profile, tmp_path):
     assert list(tmp_path.rglob("*.jsonl")) == []
 
 
+@pytest.mark.parametrize("roundabout", ["{}/cat/..", "{}/cat/../../pets", "{}/../pets/./"])
+def test_a_roundabout_path_is_the_folder_that_it_leads_to(roundabout, pets):
+    direct, found = data.load(pets), data.load(roundabout.format(pets))
+    assert (found.name, found.fingerprint, found.train_files) == ("pets", direct.fingerprint, direct.train_files)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/", "../../etc", "a/../..", "~", "-rf", "\0", "C:\\x"])
+def test_a_trial_of_data_of_any_name_stays_in_its_folder(name, tmp_path, monkeypatch):
+    from embsel import tryout
+
+    monkeypatch.chdir(tmp_path)
+    folder = tryout.plan(dataclasses.replace(data.shapes(train=40, test=10), name=name)).folder
+    assert folder.resolve().parent == tmp_path / "_try"
+    assert not folder.name.startswith(("-", "."))
+
+
+def test_an_archive_called_dot_dot_is_read(tmp_path):
+    np.savez(tmp_path / "...npz", **arrays())
+    assert data.load(tmp_path / "...npz").name == ".."
+
+
+# --- files for other programs ---
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", '=HYPERLINK("http://example.org", "x")', "a,b", "a\nb", "'quoted'"]
+
+
+def test_the_table_of_the_subset_gives_back_every_name_as_it_was(tmp_path, monkeypatch):
+    """Also one that a spreadsheet takes for a formula: another program must find the file by it."""
+    import csv
+
+    from embsel import tryout
+
+    images, labels = np.zeros((18, 24, 24, 3), np.uint8), np.arange(18) % 9
+    files = [f"{FORMULAS[label]}/{FORMULAS[label]}.png" for label in labels]
+    dataset = data.Dataset("d", images, labels, images, labels, FORMULAS, train_files=files)
+    monkeypatch.setattr(tryout, "page", lambda *_: "")
+    *_, table = tryout.save(tryout.plan(dataset, out=tmp_path), np.arange(18), {})
+    with open(table, newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["row"], row["class"], row["file"]) for row in found] == [
+        (str(row), FORMULAS[label], files[row]) for row, label in enumerate(labels)
+    ]
+
+
 # --- decompression bombs ---
+
+
+@contextlib.contextmanager
+def limited_memory():
+    """Let this process have 4 GiB more, so that where the test fails it fills no machine; on Linux alone."""
+    size = Path("/proc/self/statm")
+    if not size.exists():
+        yield
+        return
+    import resource
+
+    usual, used = resource.getrlimit(resource.RLIMIT_AS), int(size.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**32, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, usual)
+
+
+LIES = {
+    "10**12 images": {"train_images": {"shape": (10**12, 8, 8, 3)}},
+    "10**7 images": {"train_images": {"shape": (10**7, 8, 8, 3)}},
+    "10**12 labels": {"train_labels": {"shape": (10**12,)}},
+    "10**12 empty images": {"train_images": {"shape": (10**12, 0, 8, 3)}, "train_labels": {"shape": (10**12, 0)}},
+    "10**12 nothings": {"train_images": {"descr": "|V0", "shape": (10**12, 8, 8, 3)}},
+    "10**12 names of no letter": {"class_names": {"descr": "|S0", "shape": (10**12,)}},
+    "less than none": {"train_images": {"shape": (-4, 8, 8, 3)}},
+}
+
+
+@pytest.mark.parametrize("lies", LIES.values(), ids=LIES)
+def test_a_shape_that_is_not_true_is_refused_before_the_memory_is_full(lies, tmp_path):
+    with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
+        for name, array in (arrays() | {"class_names": ["a", "b"]}).items():
+            array = np.asarray(array)
+            head = {"descr": array.dtype.str, "fortran_order": False, "shape": array.shape} | lies.get(name, {})
+            content = io.BytesIO()
+            np.lib.format.write_array_header_1_0(content, head)
+            archive.writestr(f"{name}.npy", content.getvalue() + array.tobytes())
+    with limited_memory(), pytest.raises(InputError, match=r"lie\.npz(: expected .* with something in it| cannot be read: )"):
+        data.load(tmp_path / "lie.npz")
+
+
+def test_a_picture_that_only_says_it_is_huge_is_refused(pets):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0))
+    image = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    (pets / "cat" / "0.png").write_bytes(image)
+    with pytest.raises(InputError, match=r"cat/0\.png cannot be read as an image: Image size \(10000000000 pixels\)"):
+        data.load(pets)
+
+
+def test_of_an_animation_only_the_first_frame_is_decoded(pets):
+    frames = [Image.new("RGB", (8, 8), (0, 0, value)) for value in (255, 128, 64)]
+    frames[0].save(pets / "cat" / "0.gif", save_all=True, append_images=frames[1:])
+    content = (pets / "cat" / "0.gif").read_bytes()
+    second = content.index(b"\x21\xf9", content.index(b"\x2c"))
+    (pets / "cat" / "0.gif").write_bytes(content[:second] + b"\xff" * 99)  # what follows cannot even be decoded
+    dataset = data.load(pets)
+    pixels = np.concatenate([dataset.train_images, dataset.test_images])
+    assert sorted(pixels[:, 0, 0].tolist()) == [[0, 0, 0]] * 4 + [[0, 0, 255]]
 
 
 def test_an_archive_that_expands_beyond_measure_is_refused(tmp_path, monkeypatch):
