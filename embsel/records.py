@@ -211,7 +211,7 @@ class Record:
             raise InputError(f"A record holds finite numbers only, found NaN or infinity in: {bad}.") from error
 
     @classmethod
-    def from_json(cls, line: str) -> "Record":
+    def from_json(cls, line: str | bytes) -> "Record":
         """Return the record that `to_json` wrote; `InputError` if the line is torn, foreign or of a later version."""
         try:
             content = json.loads(line, parse_float=_finite, parse_constant=_finite)
@@ -270,7 +270,7 @@ class Store:
         found = {}
         for file in sorted(self.folder.glob("*.jsonl")):
             try:
-                lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+                lines = file.read_bytes().split(b"\n")
             except OSError as error:
                 raise InputError(f"The file '{file}' cannot be read: {error.strerror}.") from None
             for number, line in enumerate(lines, start=1):
