@@ -60,6 +60,10 @@ class Dataset:
     train_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for key in ("class_names", "train_files"):
+            value = getattr(self, key)
+            good = isinstance(value, Iterable) and not isinstance(value, str)
+            require(good, f"{key}: expected a list of names, found {value!r}.")
         names, digest = tuple(map(str, self.class_names)), hashlib.sha256()
         require(len(set(names)) == len(names) > 0, f"class_names: expected distinct names, found {names}.")
         for key in ARRAYS:

@@ -214,7 +214,7 @@ class Record:
             raise InputError(f"A record holds finite numbers only, found NaN or infinity in: {bad}.") from error
 
     @classmethod
-    def from_json(cls, line: str) -> "Record":
+    def from_json(cls, line: str | bytes) -> "Record":
         """Return the record that `to_json` wrote; `InputError` if the line is torn, foreign or of a later version."""
         try:
             content = json.loads(line, parse_float=_finite, parse_constant=_finite)
@@ -266,10 +266,16 @@ class Store:
         self.folder = Path(folder)
 
     def records(self) -> dict[str, Record]:
-        """Return all whole records by key, in the order they were written; warn about each line that is none."""
+        """Return all whole records by key, in the order they were written; warn about each line that is none.
+
+        Raises `InputError` for a file that cannot be read.
+        """
         found = {}
         for file in sorted(self.folder.glob("*.jsonl")):
-            lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+            try:
+                lines = file.read_bytes().split(b"\n")
+            except OSError as error:
+                raise InputError(f"The file '{file}' cannot be read: {error.strerror}.") from None
             for number, line in enumerate(lines, start=1):
                 try:
                     if line.strip():
@@ -296,8 +302,8 @@ class Store:
         On a full disk the file stays as it was. Raises `InputError` if the folder cannot be written to, the profile
         cannot be the name of a file, or a number in the record is NaN or infinite.
         """
-        profile = record.provenance["profile"]
-        good = re.fullmatch(r"[^/\\\0]+", profile)
+        profile = record.provenance.get("profile")
+        good = isinstance(profile, str) and re.fullmatch(r"[^/\\\0]+", profile)
         require(good, f"A record's profile is the name of its file: expected no slash in it, found {profile!r}.")
         with self.writing():
             if key(record.spec) in self.records():

@@ -416,6 +416,6 @@ SELECTORS: dict[str, Selector] = {
 
 def selector(name: str) -> Selector:
     """The selector called `name`; InputError with the nearest names if there is none."""
-    if name not in SELECTORS:
+    if not isinstance(name, str) or name not in SELECTORS:
         raise unknown("selector", name, SELECTORS)
     return SELECTORS[name]

@@ -46,7 +46,7 @@ def _splits(source: object) -> tuple[dict[str, object], Sequence[str] | None]:
     """Return what `source` holds for "train" and perhaps for "test", and the names of its classes if it has them."""
     if isinstance(source, Mapping) and "train" not in source:
         arrays = named_arrays(source, "source")
-        splits = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        splits = {split: (arrays[f"{split}_images"], as_array(f"{split}_labels", arrays[f"{split}_labels"]))
                   for split in ("train", "test") if f"{split}_images" in arrays}
         return splits, arrays.get("class_names")
     if isinstance(source, Mapping):

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from embsel import chunks, images
 from embsel.backend import BACKEND, keras
-from embsel.errors import InputError, whole
+from embsel.errors import InputError, as_array, require, whole
 
 ops = keras.ops
 
@@ -45,8 +45,12 @@ class Phase:
     begin: Callable[[], None] | None = None
 
     def __post_init__(self):
-        if not callable(self.indices) and len(self.indices) == 0:
-            raise InputError("A phase needs at least one image to train on, and got none.")
+        if not callable(self.indices):
+            rows = as_array("Phase.indices", self.indices)
+            require(rows.size, "A phase needs at least one image to train on, and got none.")
+            good = rows.ndim == 1 and rows.dtype.kind in "iu"
+            require(good, "Phase.indices: expected image numbers (n,) or a function that returns them, found "
+                          f"{rows.dtype} of shape {rows.shape}.")
         if (self.steps is None) == (self.seconds is None):
             raise InputError("A phase is given in steps or in seconds: give exactly one of the two.")
         length, kind = (self.steps, numbers.Integral) if self.seconds is None else (self.seconds, numbers.Real)
