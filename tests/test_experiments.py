@@ -294,6 +294,8 @@ def test_provenance(store, monkeypatch, tmp_path):
     json.dumps(found)
     monkeypatch.setenv("PATH", str(tmp_path))  # a machine without git
     assert experiments.provenance(DATASET, "test")["commit"] is None
+    monkeypatch.setattr(experiments, "BACKEND", "jax")
+    assert set(experiments.provenance(DATASET, "test")["versions"]) == {"python", "keras", "numpy", "jax"}
 
 
 def test_the_commit_is_that_of_the_books_own_folder(monkeypatch, tmp_path):
@@ -478,6 +480,7 @@ class Blank:
     """A decoder whose pictures are its codes."""
 
     def predict(self, codes, verbose):
+        assert verbose == 0  # a sweep has lines of its own
         return codes
 
 
@@ -536,12 +539,12 @@ def test_the_device_holds_the_images_of_one_dataset():
     train, test = experiments._on_device(DATASET), experiments._on_device(DATASET, "test")
     assert experiments._on_device(DATASET) is train
     assert experiments._on_device(DATASET, "test") is test
-    gone = weakref.ref(train)
+    gone = [weakref.ref(train), weakref.ref(test)]
     del train, test
     other = data.shapes(train=20, test=10)
     experiments._on_device(other), experiments._on_device(other, "test")
     gc.collect()
-    assert gone() is None
+    assert [images() for images in gone] == [None, None]
 
 
 # --- what is refused ---
@@ -554,6 +557,22 @@ def test_given_embeddings_have_a_row_for_each_image():
     spec, _ = experiments.vectors(np.ones((TRAIN, 3)), DATASET)
     assert (spec.elements, spec.seed) == (3, 0)
     assert experiments.vectors(np.ones((TRAIN, 3)), DATASET, seed=2)[0].seed == 2
+    image, label = np.zeros((1, 24, 24, 1), np.uint8), np.zeros(1, int)
+    assert len(experiments.vectors([[1.0]], data.Dataset("one", image, label, image, label, ("a",)))[1]) == 1
+
+
+def test_kept_embeddings_are_read_without_pickle(tmp_path):
+    store = Store(tmp_path)
+    spec = experiments.given(np.ones((TRAIN, 3)), DATASET, store, "test")
+    np.save(experiments._embeddings_file(store, spec), np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        experiments.embeddings_of(spec, DATASET, store, "test")
+
+
+@pytest.mark.parametrize("other", ["0" * 12, "f" * 12])
+def test_no_other_fingerprint_will_do(other):
+    with pytest.raises(InputError, match=f"^The run wants the dataset {other}, but shapes has"):
+        experiments._check(a_run(dataset=other), DATASET)
 
 
 def test_a_subset_may_be_all_of_the_images():
