@@ -717,13 +717,13 @@ def test_record_says_how_long_the_rest_takes_if_it_goes_on_as_before(tmp_path, u
     invent = experiments.execute
 
     def slow(spec, *arguments, **options):
-        clock[0] += 600 * (1 + spec.seed)
+        clock[0] += 6000 * (1 + spec.seed)
         return invent(spec, *arguments, **options)
 
     monkeypatch.setattr(experiments, "execute", slow)
     said = []
     experiments.record([a_run(seed=seed) for seed in range(4)], DATASET, Store(tmp_path), "test", say=said.append)
-    assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (30, 30, 20, 0)]
+    assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (300, 300, 200, 0)]
 
 
 SWEEP = """
