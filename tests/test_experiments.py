@@ -523,6 +523,14 @@ def test_one_autoencoder_of_a_sweep_has_pictures(tmp_path):
         assert (tmp_path / "pictures").exists() == (seed == 0)
 
 
+def test_elements_that_say_the_same_of_every_image_are_counted(tmp_path, monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(TRAIN, ELEMENTS)).astype("float32")
+    embeddings[:, [1, 4]] = [0, -3]
+    monkeypatch.setattr(training, "embed", lambda encoder, pixels: embeddings)
+    record = experiments.execute(dataclasses.replace(EMBEDDING, steps=0, seed=1), DATASET, Store(tmp_path), "test")
+    assert record.metrics["dead_elements"] == 2
+
+
 def test_embeddings_are_charged_for_what_making_them_took(tmp_path, monkeypatch):
     clock, ledger = [100.0], []
     monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
