@@ -4,14 +4,17 @@ Everything here is far too small to learn anything: a few steps of a narrow netw
 """
 
 import dataclasses
+import gc
 import itertools
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -292,6 +295,99 @@ def test_provenance(store, monkeypatch, tmp_path):
     json.dumps(found)
     monkeypatch.setenv("PATH", str(tmp_path))  # a machine without git
     assert experiments.provenance(DATASET, "test")["commit"] is None
+    monkeypatch.setattr(experiments, "BACKEND", "jax")
+    assert set(experiments.provenance(DATASET, "test")["versions"]) == {"python", "keras", "numpy", "jax"}
+
+
+def test_the_commit_is_that_of_the_books_own_folder(monkeypatch, tmp_path):
+    monkeypatch.setattr(experiments, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert experiments.provenance(DATASET, "test")["commit"] is None  # unpacked from an archive
+    who = ("-c", "user.name=a", "-c", "user.email=b", "-c", "commit.gpgsign=false")
+    for command in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", "first")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert re.fullmatch("[0-9a-f]{7,}", experiments.provenance(DATASET, "test")["commit"])
+
+
+def test_what_is_said_of_a_subset():
+    rows = np.array([7, 3, 3])
+    found = experiments._of_subset(rows, DATASET)
+    contrast = np.mean([np.std(DATASET.train_images[row] / 255) for row in rows])
+    assert found == {
+        "kept": 3,
+        "distinct": 2,
+        "class_counts": np.bincount(DATASET.train_labels[rows], minlength=CLASSES).tolist(),
+        "contrast": pytest.approx(contrast),
+    }
+
+
+# --- what the training loop is asked for ---
+
+
+class Killed(BaseException):
+    """What ends a process in a test."""
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What each call of `train` is asked for; it evaluates once and ends the run."""
+    calls = []
+
+    def train(model, labels, phases, evaluate=None, **options):
+        calls.append(options)
+        if evaluate:
+            evaluate()
+        raise Killed
+
+    monkeypatch.setattr(training, "train", train)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("spec", "first"),
+    [(EMBEDDING, EMBEDDING), (a_run(seed=3), a_run(seed=3)), (a_run("top_activations"), EMBEDDING)],
+)
+def test_a_progress_bar_is_shown_by_a_sweep_and_on_request(spec, first, tmp_path, asked):
+    for work in (
+        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test"),
+        lambda: experiments.embeddings_of(spec, DATASET, Store(tmp_path), "test"),
+        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test", progress=True),
+        lambda: experiments.record([spec], DATASET, Store(tmp_path), "test"),
+    ):
+        with pytest.raises(Killed):
+            work()
+    label = f"{getattr(first, 'selector', 'autoencoder')}, seed {first.seed}"
+    assert [options["progress"] for options in asked] == [None, None, label, label]
+
+
+@pytest.mark.parametrize(("steps", "every"), [(3, 1), (59, 2), (400, 20)])
+def test_the_curve_of_an_autoencoder_has_about_twenty_points(steps, every, tmp_path, asked):
+    with pytest.raises(Killed):
+        experiments.execute(dataclasses.replace(EMBEDDING, steps=steps), DATASET, Store(tmp_path), "test")
+    assert asked[0]["every"] == every
+
+
+def test_every_curve_is_of_the_same_test_images(tmp_path, asked, monkeypatch):
+    looked = []
+
+    def classify(*arguments, **options):
+        return lambda numbers: looked.append(numbers) or np.zeros((len(numbers), CLASSES))
+
+    monkeypatch.setattr(training, "classify", classify)
+    for seed in (0, 1):
+        with pytest.raises(Killed):
+            experiments.execute(a_run(seed=seed), DATASET, Store(tmp_path), "test")
+    for numbers in looked:
+        np.testing.assert_array_equal(numbers, np.random.default_rng(0).permutation(TEST)[:30])
+    assert len(looked) == 2
+
+
+def test_what_is_mixed_in_at_the_switch_is_the_start_of_no_other_run(tmp_path, asked, monkeypatch):
+    seeds, network = [], experiments._network
+    monkeypatch.setattr(experiments, "_network", lambda *given: seeds.append(given[2]) or network(*given))
+    with pytest.raises(Killed):
+        experiments.execute(a_run("random_subset", shrink=0.5, seed=3), DATASET, Store(tmp_path), "test")
+    assert seeds == [3, 1003]
 
 
 # --- embeddings ---
@@ -328,10 +424,6 @@ def test_embeddings_without_their_file_are_remade(store, embedded, made):
     assert made == [EMBEDDING]
     assert list(file.parent.iterdir()) == [file]
     assert store.records()[key(EMBEDDING)] == embedded  # recorded once; the first one counts
-
-
-class Killed(BaseException):
-    """What ends a process in a test."""
 
 
 @pytest.mark.parametrize("step", ["_keep_pictures", "provenance"])
@@ -385,7 +477,117 @@ def test_pictures_of_few_images_that_are_not_square(tmp_path):
         assert {crop.tobytes() for crop in file["inputs"]} == {i[2:26, 8:32].tobytes() for i in dataset.test_images}
 
 
+class Blank:
+    """A decoder whose pictures are its codes."""
+
+    def predict(self, codes, verbose):
+        assert verbose == 0  # a sweep has lines of its own
+        return codes
+
+
+def test_what_the_pictures_are_of(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    embeddings, codes = rng.uniform(0, 0.2, (TRAIN, 9)), rng.uniform(0, 1, (4, 9))
+    coded = []
+    monkeypatch.setattr(training, "embed", lambda encoder, pixels: coded.append(pixels) or codes)
+    experiments._keep_pictures(Store(tmp_path), EMBEDDING, DATASET, None, Blank(), embeddings, elements=4, each=3)
+    with np.load(tmp_path / "pictures" / f"{key(EMBEDDING)}.npz") as file:
+        found = dict(file)
+    shown = DATASET.test_images[np.random.default_rng(0).choice(TEST, 4, replace=False)]
+    np.testing.assert_array_equal(coded, [shown])
+    np.testing.assert_array_equal(found["inputs"], shown[:, 4:28, 4:28])
+    np.testing.assert_array_equal(found["codes"], codes.astype("float16"))
+    np.testing.assert_array_equal(found["reproductions"], np.round(255 * codes))
+    assert found["elements"].tolist() == [0, 2, 5, 8]  # from the first to the last
+    ranked = np.argsort(-embeddings, axis=0)
+    np.testing.assert_array_equal(found["strongest"], DATASET.train_images[ranked[:3, [0, 2, 5, 8]].T])
+    filtered = selection.top_activations(embeddings, 20 * 9)
+    rows = filtered[np.linspace(0, 179, 18).astype(int)]
+    np.testing.assert_array_equal(found["picked"], DATASET.train_images[rows])
+    np.testing.assert_array_equal(found["random"], DATASET.train_images[selection.random_subset(embeddings, 18)])
+    drawn = np.tile(embeddings.mean(axis=0), (5, 1))
+    for number, element in enumerate([0, 2, 5, 8], start=1):
+        drawn[number, element] += 4 * embeddings[:, element].std()
+    np.testing.assert_array_equal(found["drawn"], np.round(255 * drawn))
+
+
+def test_values_outside_of_a_picture_are_cut_off():
+    found = experiments._as_uint8(np.array([-0.5, 0.0, 100.4 / 255, 100.6 / 255, 1.0, 2.0], np.float32))
+    assert found.tolist() == [0, 0, 100, 101, 255, 255]
+    assert found.dtype == np.uint8
+
+
+def test_one_autoencoder_of_a_sweep_has_pictures(tmp_path):
+    for seed in (1, 0):
+        spec = dataclasses.replace(EMBEDDING, steps=0, seed=seed)
+        experiments.execute(spec, DATASET, Store(tmp_path), "test")
+        assert (tmp_path / "pictures").exists() == (seed == 0)
+
+
+def test_elements_that_say_the_same_of_every_image_are_counted(tmp_path, monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(TRAIN, ELEMENTS)).astype("float32")
+    embeddings[:, [1, 4]] = [0, -3]
+    monkeypatch.setattr(training, "embed", lambda encoder, pixels: embeddings)
+    record = experiments.execute(dataclasses.replace(EMBEDDING, steps=0, seed=1), DATASET, Store(tmp_path), "test")
+    assert record.metrics["dead_elements"] == 2
+
+
+def test_embeddings_are_charged_for_what_making_them_took(tmp_path, monkeypatch):
+    clock, ledger = [100.0], []
+    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
+
+    def make():
+        clock[0] += 7
+        return np.zeros((5, 2))
+
+    experiments._embed(Store(tmp_path), EMBEDDING, ledger, make)
+    assert ledger == [{"stage": "embedding", "seconds": 7.0, "samples": 5}]
+
+
+def test_the_device_holds_the_images_of_one_dataset():
+    train, test = experiments._on_device(DATASET), experiments._on_device(DATASET, "test")
+    assert experiments._on_device(DATASET) is train
+    assert experiments._on_device(DATASET, "test") is test
+    gone = [weakref.ref(train), weakref.ref(test)]
+    del train, test
+    other = data.shapes(train=20, test=10)
+    experiments._on_device(other), experiments._on_device(other, "test")
+    gc.collect()
+    assert [images() for images in gone] == [None, None]
+
+
 # --- what is refused ---
+
+
+def test_given_embeddings_have_a_row_for_each_image():
+    for rows in (TRAIN - 1, TRAIN + 1):
+        with pytest.raises(InputError, match=rf"a row for each of the 200 training images of shapes, found {rows} "):
+            experiments.vectors(np.ones((rows, 3)), DATASET)
+    spec, _ = experiments.vectors(np.ones((TRAIN, 3)), DATASET)
+    assert (spec.elements, spec.seed) == (3, 0)
+    assert experiments.vectors(np.ones((TRAIN, 3)), DATASET, seed=2)[0].seed == 2
+    image, label = np.zeros((1, 24, 24, 1), np.uint8), np.zeros(1, int)
+    assert len(experiments.vectors([[1.0]], data.Dataset("one", image, label, image, label, ("a",)))[1]) == 1
+
+
+def test_kept_embeddings_are_read_without_pickle(tmp_path):
+    store = Store(tmp_path)
+    spec = experiments.given(np.ones((TRAIN, 3)), DATASET, store, "test")
+    np.save(experiments._embeddings_file(store, spec), np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        experiments.embeddings_of(spec, DATASET, store, "test")
+
+
+@pytest.mark.parametrize("other", ["0" * 12, "f" * 12])
+def test_no_other_fingerprint_will_do(other):
+    with pytest.raises(InputError, match=f"^The run wants the dataset {other}, but shapes has"):
+        experiments._check(a_run(dataset=other), DATASET)
+
+
+def test_a_subset_may_be_all_of_the_images():
+    experiments._check(a_run("random_subset", keep=TRAIN), DATASET)
+    with pytest.raises(InputError, match=r"^Run\.keep is 201"):
+        experiments._check(a_run("random_subset", keep=TRAIN + 1), DATASET)
 
 
 def test_another_dataset_is_refused(store, made):
@@ -497,6 +699,40 @@ def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
     assert go(None) == 0
     assert [spec.seed for spec in untrained] == [0, 1, 2, 3]
     assert len(store.records()) == 4
+
+
+def test_a_run_that_diverges_is_said_and_passed_over(tmp_path, untrained, monkeypatch):
+    invent = experiments.execute
+
+    def diverge(spec, *arguments, **options):
+        if spec.seed == 1:
+            raise FloatingPointError("The loss became nan.")
+        return invent(spec, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "execute", diverge)
+    store, said = Store(tmp_path), []
+    specs = [dataclasses.replace(EMBEDDING, seed=1), a_run(), a_run(seed=1), a_run(seed=2)]
+    assert experiments.record(specs, DATASET, store, "test", say=said.append) == 2
+    assert list(store.records()) == [key(spec) for spec in (specs[1], specs[3])]
+    assert said[0] == "[1/4] autoencoder, seed 1 is not recorded: The loss became nan."
+    assert said[2] == "[3/4] all, seed 1 is not recorded: The loss became nan."
+    assert experiments.record(specs, DATASET, store, "test", say=said.append) == 2
+    assert [line[:5] for line in said[4:]] == ["[1/2]", "[2/2]"]  # they are tried again
+
+
+def test_record_says_how_long_the_rest_takes_if_it_goes_on_as_before(tmp_path, untrained, monkeypatch):
+    clock = [1e6]
+    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
+    invent = experiments.execute
+
+    def slow(spec, *arguments, **options):
+        clock[0] += 6000 * (1 + spec.seed)
+        return invent(spec, *arguments, **options)
+
+    monkeypatch.setattr(experiments, "execute", slow)
+    said = []
+    experiments.record([a_run(seed=seed) for seed in range(4)], DATASET, Store(tmp_path), "test", say=said.append)
+    assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (300, 300, 200, 0)]
 
 
 SWEEP = """

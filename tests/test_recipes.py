@@ -462,7 +462,7 @@ CHOSEN = {  # with 8 steps of 16 images: 4 on a pass and a half of 40, then all 
 @pytest.mark.parametrize("plan", records.PLANS)
 def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
     """On a clock that nothing but choosing, and a look at all the images for it, moves."""
-    clock, looked, calls, el2n = Clock(), [], [], selection.SELECTORS["el2n"].select
+    clock, looked, calls, compiled, el2n = Clock(), [], [], [], selection.SELECTORS["el2n"].select
 
     def slow_el2n(embeddings, k, *, labels=None, seed=0):
         clock.now += 5
@@ -472,6 +472,7 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
 
     def classify(*arguments, original=training.classify, **options):
         answer = original(*arguments, **options)
+        compiled.append(options.get("softmax", False))
 
         def slow_answer(*numbers):
             clock.now += 100 * options.get("softmax", False)  # not for an evaluation
@@ -495,6 +496,7 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
 
     assert looked == CHOSEN[plan]
     assert clock.now == 5 * len(looked) + (200 if plan == "prune" else 0)
+    assert compiled.count(True) == (plan == "prune")  # once for all passes
     own = [line for line in record.ledger if not line["stage"].startswith("proxy")]
     assert [(line["stage"], line["seconds"]) for line in own if line["seconds"]] == [("selection", clock.now)]
     assert [line["stage"] for line in own] == ["selection", "training compilation", "training", "evaluation"]
@@ -507,6 +509,14 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
     assert record.metrics["kept"] == record.metrics["distinct"] == KEEP  # of the first pass
     assert sum(record.metrics["class_counts"]) == KEEP
     assert records.Record.from_json(record.to_json()) == record
+
+
+def test_a_run_carries_all_that_its_proxy_cost_but_the_evaluation():
+    lines = [{"stage": name, "seconds": 1.0} for name in ("autoencoder", "embedding", "evaluation", "training")]
+    shared = experiments._shared(Record(PROXY, {}, lines, {}))
+    assert [line["stage"] for line in shared] == ["proxy autoencoder", "proxy embedding", "proxy training"]
+    embedding = Record(Pixels(DATASET.fingerprint), {}, lines, {})
+    assert experiments._shared(embedding) == lines
 
 
 def test_a_seed_fixes_what_a_plan_trains_on(store):
