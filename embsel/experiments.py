@@ -388,6 +388,7 @@ def record(
     todo = [spec for spec in dict.fromkeys(specs) if key(spec) not in have]
     for spec in todo:
         _check(spec, dataset)
+    store.file(profile_name)
     with store.writing():
         pass  # if nothing can be written, that is said now and not after an hour of training
     for number, spec in enumerate(todo):

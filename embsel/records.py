@@ -296,19 +296,23 @@ class Store:
             why = error.strerror or f"{error}: is the disk full?"  # NumPy says no more than how far it came
             raise InputError(f"The folder '{self.folder}' cannot be written to: {why}.") from error
 
+    def file(self, profile: str) -> Path:
+        """Return the file of the records of a profile; `InputError` if that cannot be the name of a file."""
+        good = isinstance(profile, str) and re.fullmatch(r"[^/\\\0]+", profile)
+        require(good, f"A record's profile is the name of its file: expected no slash in it, found {profile!r}.")
+        return self.folder / f"{profile}.jsonl"
+
     def append(self, record: Record) -> bool:
         """Write `record` to the disk and return True; return False if its key is there already.
 
         On a full disk the file stays as it was. Raises `InputError` if the folder cannot be written to, the profile
         cannot be the name of a file, or a number in the record is NaN or infinite.
         """
-        profile = record.provenance.get("profile")
-        good = isinstance(profile, str) and re.fullmatch(r"[^/\\\0]+", profile)
-        require(good, f"A record's profile is the name of its file: expected no slash in it, found {profile!r}.")
+        path = self.file(record.provenance.get("profile"))
         with self.writing():
             if key(record.spec) in self.records():
                 return False
-            line, path = record.to_json().encode() + b"\n", self.folder / f"{profile}.jsonl"
+            line = record.to_json().encode() + b"\n"
             if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
                 line = b"\n" + line  # ends a killed writer's torn line, so that it takes no whole one along
             size = path.stat().st_size if path.exists() else 0

@@ -625,6 +625,13 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_long_work(tmp_path, 
     assert made == []
 
 
+def test_a_profile_that_names_no_file_is_said_before_any_long_work(tmp_path, untrained):
+    with pytest.raises(InputError, match="expected no slash in it, found 'a/b'"):
+        experiments.record([a_run()], DATASET, Store(tmp_path / "store"), "a/b")
+    assert untrained == []
+    assert not (tmp_path / "store").exists()
+
+
 # --- validation ---
 
 
