@@ -14,7 +14,7 @@ from embsel import coresets, experiments, models, parallel, selection, suites, t
 from embsel.__main__ import main
 from embsel.data import Dataset, hold_out, load, shapes
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.records import ALL, Autoencoder, Record, Run, Store, Vectors
 from embsel.rows import per_class
 from embsel.selection import SELECTORS, top_activations
 
@@ -221,6 +221,10 @@ TABLE = {  # what is done in an empty folder, and the message
     "a trial of half a seed": (lambda t: plan(seeds=0.5), "seeds: expected a whole number of at least 1, found 0.5."),
     "a profile misspelt": (lambda t: suites.profile("tinny"),
         "There is no profile named 'tinny'; did you mean 'tiny'?"),
+    "a suite misspelt": (lambda t: suites.suite("recipies", suites.profile("tiny"), SHAPES),
+        "There is no suite named 'recipies'; did you mean 'recipes'…?"),
+    "embeddings of no elements": (lambda t: Vectors("d", "0", 0),
+        "Vectors.elements must be of type int, above 0 and finite, not 0."),
     "no device": (lambda t: parallel.across(0), "devices: expected a whole number of at least 1, found 0."),
     "more devices than there are": (lambda t: parallel.across(1000),
         "devices: expected at most …, as there are here, found 1000."),
