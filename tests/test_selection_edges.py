@@ -51,3 +51,13 @@ def test_all_values_above_come_from_however_many_groups(monkeypatch):
     np.testing.assert_array_equal(places, 10 + np.flatnonzero(chunk[:, 0] > 0.5))
     np.testing.assert_array_equal(values, chunk[places - 10, 0])
     assert not elements.any()
+
+
+def test_shares_of_hundreds_of_rows_are_taken_in_parts():
+    embeddings = np.random.default_rng(1).normal(size=(60_000, 64)).astype(np.float32)
+    each = np.array([800] * 3 + [0] * 61)
+    free = np.ones(len(embeddings), bool)
+    for element, rows in enumerate(selection._picks(embeddings, each, once=True)):
+        expected = np.argsort(np.where(free, -embeddings[:, element], np.inf), kind="stable")[:800]
+        np.testing.assert_array_equal(rows, expected)
+        free[rows] = False
