@@ -1,0 +1,63 @@
+"""Corners of the filter that its callers seldom reach: short chunks, very wide rows, a great many groups."""
+
+import numpy as np
+import pytest
+
+from embsel import selection
+
+KINDS = {
+    "distinct": lambda rng, shape: rng.permutation(shape[0] * shape[1]).reshape(shape).astype(np.float32),
+    "many ties": lambda rng, shape: rng.integers(0, 3, shape),
+    "ascending": lambda rng, shape: np.sort(rng.normal(size=shape), axis=0),
+    "descending": lambda rng, shape: -np.sort(rng.normal(size=shape), axis=0),
+}
+
+
+def pieces(embeddings, lengths):
+    """Numbers of first rows and chunks, as `chunks.stream` gives them."""
+    ends = np.cumsum(lengths)
+    assert ends[-1] == len(embeddings)
+    for end, length in zip(ends, lengths, strict=True):
+        yield int(end - length), embeddings[end - length : end]
+
+
+@pytest.mark.parametrize("few", [0, 1], ids=["no value waits", "every value waits"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", [1, 2, 7, 40])
+def test_lists_of_short_chunks_are_those_of_all_rows(depth, kind, few, monkeypatch):
+    monkeypatch.setattr(selection, "FEW", few)
+    monkeypatch.setattr(selection, "GROUP_ROWS", 4)
+    embeddings = KINDS[kind](np.random.default_rng(5), (150, 3))
+    found = selection.best_rows(pieces(embeddings, [3, 1, 30, 50, 8, 37, 21]), depth)
+    ranked = np.argsort(-embeddings, axis=0, kind="stable")
+    np.testing.assert_array_equal(found, ranked[:depth])
+
+
+@pytest.mark.parametrize("block", [1, 500, 2**19])
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 64, 170])
+def test_a_row_may_be_wider_than_a_block(rows, block, monkeypatch):
+    monkeypatch.setattr(selection, "BLOCK_BYTES", block, raising=False)
+    chunk = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
+    expected = [chunk[i : i + 32].max(axis=0) for i in range(0, rows, 32)]
+    np.testing.assert_array_equal(selection.group_maxima(chunk), expected)
+
+
+def test_all_values_above_come_from_however_many_groups(monkeypatch):
+    monkeypatch.setattr(selection, "GROUP_ROWS", 4)
+    rows = 4 * 70_000 - 1
+    chunk = np.random.default_rng(0).random((rows, 1))
+    found = selection._above(chunk, np.ones((70_000, 1), bool), np.array([0.5]), 10)
+    values, places, elements = map(np.concatenate, zip(*found, strict=True))
+    np.testing.assert_array_equal(places, 10 + np.flatnonzero(chunk[:, 0] > 0.5))
+    np.testing.assert_array_equal(values, chunk[places - 10, 0])
+    assert not elements.any()
+
+
+def test_shares_of_hundreds_of_rows_are_taken_in_parts():
+    embeddings = np.random.default_rng(1).normal(size=(60_000, 64)).astype(np.float32)
+    each = np.array([800] * 3 + [0] * 61)
+    free = np.ones(len(embeddings), bool)
+    for element, rows in enumerate(selection._picks(embeddings, each, once=True)):
+        expected = np.argsort(np.where(free, -embeddings[:, element], np.inf), kind="stable")[:800]
+        np.testing.assert_array_equal(rows, expected)
+        free[rows] = False
