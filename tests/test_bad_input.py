@@ -110,7 +110,7 @@ TABLE = {  # what is done in an empty folder, and the message
     "images of five channels": (lambda t: npz(t, x_train=np.zeros((6, 5, 4, 5), np.uint8)),
         "train image 0: expected pixels of shape (H, W), or (H, W, C) with C 1, 3 or 4, found (5, 4, 5)."),
     "images of no width": (lambda t: npz(t, x_train=IMAGES[:, :, :0]),
-        "train image 0: expected pixels of shape …, found (5, 0, 3)."),
+        "TMP/set.npz: expected train_images with something in it, found uint8 of shape (6, 5, 0, 3)."),
     "images as floats": (lambda t: npz(t, x_train=IMAGES / 255), "train image 0: expected a PIL image or pixels of "
         "uint8, 0 to 255, found float64. Convert them: (255 * images).round().astype('uint8') if …"),
     "labels that are too few": (lambda t: npz(t, y_train=LABELS[:5]),

@@ -166,6 +166,7 @@ OTHER = {
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
         "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99, "feed": "host",
         "plan": "grow", "schedule": "linear", "shrink": 0.5, "optimizer": "adamw", "network": "resnet", "proxy": True,
+        "precision": "bfloat16",
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,
