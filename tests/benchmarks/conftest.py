@@ -1,7 +1,9 @@
 """Collects what the benchmarks measured, prints it as one table, and writes it down where EMBSEL_BENCH_OUT says."""
 
+import contextlib
 import json
 import os
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def pytest_terminal_summary(terminalreporter, config):
     if selectors:
         terminalreporter.section("every selector")
         for name, seconds, peak in selectors:
-            terminalreporter.write_line(f"{name:24} {min(seconds):7.2f} to {max(seconds):.2f} s, {peak:.0f} MB")
+            terminalreporter.write_line(f"{name:24} {min(seconds):8.3f} to {max(seconds):.3f} s, {peak:.0f} MB")
     reached = sum(line.reached for line in lines)
     terminalreporter.write_line(f"{reached} of {len(lines)} ratios reach what they should.")
     out = os.environ.get("EMBSEL_BENCH_OUT")
@@ -71,4 +73,6 @@ def _where() -> dict:
     from embsel import data, experiments
 
     where = experiments.provenance(data.shapes(train=10, test=10), "benchmarks")
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        where["versions"]["torch"] = metadata.version("torch")
     return {name: where[name] for name in ("hardware", "backend", "versions", "commit", "when")}

@@ -44,11 +44,10 @@ class Line:
 
     def cells(self) -> list[str]:
         """Return the line as words: what, against, the ratio with its range, the value to reach, whether it is."""
-        low, high = min(self.ratios), max(self.ratios)
-        ratio = " to ".join(dict.fromkeys(f"{value:{'.0f' if low > 20 else '.2f'}}" for value in (low, high)))
-        middle = f"{self.middle:{'.0f' if low > 20 else '.2f'}}"
+        digits = 0 if self.middle > 20 else 2 if self.middle > 0.1 else 3
+        low, middle, high = (f"{value:.{digits}f}" for value in (min(self.ratios), self.middle, max(self.ratios)))
         reach = f"{'at least' if self.at_least else 'at most'} {self.reach:g}"
-        return [self.what, self.against, f"{middle} ({ratio})", reach, "yes" if self.reached else "no", self.remark]
+        return [self.what, self.against, f"{middle} ({low} to {high})", reach, "yes" if self.reached else "no", self.remark]
 
     def asdict(self) -> dict:
         return asdict(self) | {"cells": self.cells()}

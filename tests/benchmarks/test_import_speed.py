@@ -1,5 +1,7 @@
 """What an import costs, in processes of their own: the module itself, and all of it that trains, beside Keras alone."""
 
+import statistics
+
 from side_by_side import FULL, in_a_process, in_turns, shares
 
 TIMED = """
@@ -19,4 +21,5 @@ def test_importing_costs_no_more_than_keras(report):
     *own, other = STATEMENTS if FULL else ("import embsel", "import numpy")  # Keras takes seconds
     *measured, beside = in_turns(*map(seconds, (*own, other)))
     for statement, spent in zip(own, measured, strict=True):
-        report(f"{statement}, seconds", other, shares(spent, beside), 1.1, False)
+        remark = f"{statistics.median(spent):.3f} s beside {statistics.median(beside):.2f} s"
+        report(f"{statement}, seconds", other, shares(spent, beside), 1.1, False, remark)
