@@ -47,7 +47,8 @@ class Line:
         digits = 0 if self.middle > 20 else 2 if self.middle > 0.1 else 3
         low, middle, high = (f"{value:.{digits}f}" for value in (min(self.ratios), self.middle, max(self.ratios)))
         reach = f"{'at least' if self.at_least else 'at most'} {self.reach:g}"
-        return [self.what, self.against, f"{middle} ({low} to {high})", reach, "yes" if self.reached else "no", self.remark]
+        ratio, reached = f"{middle} ({low} to {high})", "yes" if self.reached else "no"
+        return [self.what, self.against, ratio, reach, reached, self.remark]
 
     def asdict(self) -> dict:
         return asdict(self) | {"cells": self.cells()}
