@@ -16,7 +16,7 @@ import pytest
 from side_by_side import FULL, ROUNDS, in_a_process, in_turns, shares, timed
 
 from embsel import images, models, training
-from embsel.backend import keras
+from embsel.backend import BACKEND, keras
 
 SIZES = {"width": 64, "dense": (384, 192)} if FULL else {"width": 4, "dense": (8, 8)}
 BATCHES = (128, 256) if FULL else (8,)
@@ -24,6 +24,9 @@ IMAGES = 5120 if FULL else 24  # of one round of training
 TESTED = 10_000 if FULL else 24
 SCAN = Path(__file__).with_name("scan.py")
 RATE, MOMENTUM, AVERAGING = 0.01, 0.9, 0.999
+
+
+on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="Its lines are left out: they are of TensorFlow.")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,7 @@ def torch_loop(batch):
         process.stdin.close()
 
 
+@on_tensorflow
 @pytest.mark.parametrize("batch", BATCHES)
 def test_training_is_as_fast_as_the_bare_network(batch, pixels, report):
     with contextlib.ExitStack() as stack:
@@ -132,6 +136,7 @@ def test_training_is_as_fast_as_the_bare_network(batch, pixels, report):
         pytest.skip("PyTorch is not installed: its line is left out (pip install torch).")
 
 
+@on_tensorflow
 def test_evaluation_is_as_fast_as_the_forward_pass(pixels, report):
     import tensorflow as tf
 

@@ -3,8 +3,8 @@
 A process of its own, as PyTorch and TensorFlow in one are known to quarrel: for every line on its standard input it
 trains once over the images and answers with the seconds that took. Its one argument is JSON with the sizes.
 
-The images stay in memory as uint8 and each batch is augmented as a whole, every image on its own, by indexing: faster
-than a `DataLoader` that hands images of 32 x 32 pixels one by one from one process to another.
+The images stay in memory as uint8 and each batch is augmented as a whole, every image on its own, by indexing: no
+`DataLoader` hands images of 32 x 32 pixels one by one from one process to another.
 """
 
 import json
