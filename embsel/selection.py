@@ -15,7 +15,9 @@ and its variants are in this room, selectors from the literature in `embsel.core
 
 import functools
 import itertools
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +28,8 @@ from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4
-BLOCK_BYTES = 2**19  # looked at twice in a row: they fit the processor's cache
+BLOCK_BYTES = 2**21  # looked at twice in a row: they fit the processor's cache
+THREADS = min(4, os.cpu_count() or 1)  # one alone does not keep the memory busy; NumPy lets them work at once
 DEPTHS = 4  # a chunk has at least so many times the rows of a list: less memory than that of the lists, or little more
 FEW = 1 / 32  # of the groups of a chunk; what waits of them, 20 bytes for 4, is a sixth of the chunk at most
 
@@ -47,8 +50,23 @@ class Level(NamedTuple):
 
 def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     """Maximum of each element over each GROUP_ROWS rows, (groups, n); InputError if a value is not finite."""
-    n, groups = chunk.shape[1], max(1, BLOCK_BYTES // (GROUP_ROWS * chunk[0].nbytes))
-    maxima, lows = np.empty((-(-len(chunk) // GROUP_ROWS), n), chunk.dtype), []
+    maxima = np.empty((-(-len(chunk) // GROUP_ROWS), chunk.shape[1]), chunk.dtype)
+    share = -(-len(maxima) // THREADS)
+    with ThreadPoolExecutor(THREADS) as pool:
+        parts = (
+            (chunk[i * GROUP_ROWS : (i + share) * GROUP_ROWS], maxima[i : i + share])
+            for i in range(0, len(maxima), share)
+        )
+        lows = [*pool.map(_fill, *zip(*parts, strict=True))]
+    if not (np.isfinite(maxima).all() and np.isfinite(np.concatenate(lows)).all()):
+        for start, part in chunks.stream(chunk):
+            chunks.check_finite(part, offset + start)
+    return maxima
+
+
+def _fill(chunk: np.ndarray, maxima: np.ndarray) -> list:
+    """Write the maxima of the groups of a chunk, block by block, and return the minimum of each block."""
+    n, groups, lows = chunk.shape[1], max(1, BLOCK_BYTES // (GROUP_ROWS * chunk[0].nbytes)), []
     for i in range(0, len(maxima), groups):
         block, highs = chunk[i * GROUP_ROWS : (i + groups) * GROUP_ROWS], maxima[i : i + groups]
         lows.append(block.min())  # shows -inf, as maxima show NaN and +inf; first, as it fills the cache the quickest
@@ -57,10 +75,7 @@ def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
         fours.reshape(whole, 4, n).max(axis=1, out=highs[:whole])
         if whole < len(highs):  # the last group may be shorter
             block[whole * GROUP_ROWS :].max(axis=0, out=highs[whole])
-    if not (np.isfinite(maxima).all() and np.isfinite(lows).all()):
-        for start, part in chunks.stream(chunk):
-            chunks.check_finite(part, offset + start)
-    return maxima
+    return lows
 
 
 def _pyramid(chunk: np.ndarray, maxima: np.ndarray, count: int) -> list[Level]:

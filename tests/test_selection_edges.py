@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from embsel import selection
+from embsel.errors import InputError
 
 KINDS = {
     "distinct": lambda rng, shape: rng.permutation(shape[0] * shape[1]).reshape(shape).astype(np.float32),
@@ -33,13 +34,21 @@ def test_lists_of_short_chunks_are_those_of_all_rows(depth, kind, few, monkeypat
     np.testing.assert_array_equal(found, ranked[:depth])
 
 
-@pytest.mark.parametrize("block", [1, 500, 2**19])
+@pytest.mark.parametrize("threads", [1, 2, 3, 20])
+@pytest.mark.parametrize("block", [1, 500, 2**21])
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 64, 170])
-def test_a_row_may_be_wider_than_a_block(rows, block, monkeypatch):
-    monkeypatch.setattr(selection, "BLOCK_BYTES", block, raising=False)
+def test_maxima_of_groups_in_any_number_of_threads_and_blocks(rows, block, threads, monkeypatch):
+    monkeypatch.setattr(selection, "BLOCK_BYTES", block)
+    monkeypatch.setattr(selection, "THREADS", threads)
     chunk = np.random.default_rng(rows).normal(size=(rows, 3)).astype(np.float32)
     expected = [chunk[i : i + 32].max(axis=0) for i in range(0, rows, 32)]
     np.testing.assert_array_equal(selection.group_maxima(chunk), expected)
+    for row in {0, rows // 2, rows - 1}:
+        for bad in (np.nan, np.inf, -np.inf):
+            broken = chunk.copy()
+            broken[row, 1] = bad
+            with pytest.raises(InputError, match=f"the first in row {100 + row}"):
+                selection.group_maxima(broken, 100)
 
 
 def test_all_values_above_come_from_however_many_groups(monkeypatch):
