@@ -26,10 +26,12 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
     """Return where and with what a record is made."""
     names = ["keras", "numpy", BACKEND]
     versions = {name: metadata.version(name) for name in names if name != "tensorflow"}
+    onednn = {}
     if BACKEND == "tensorflow":
         import tensorflow
 
         versions["tensorflow"] = tensorflow.__version__  # the package may be tensorflow or tensorflow-cpu
+        onednn["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"  # which its seconds depend on
     commit = None
     with contextlib.suppress(OSError):  # without git, a record says nothing of the commit
         git = subprocess.run(
@@ -42,6 +44,7 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
         "profile": profile_name,
         "hardware": hardware(),
         "backend": BACKEND,
+        **onednn,
         "versions": {"python": platform.python_version(), **versions},
         "commit": commit,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -252,20 +255,22 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     network = _network(spec, dataset, spec.seed)
     select = selection.SELECTORS.get(spec.selector)
     cost = {"stage": "selection", "seconds": 0.0, "samples": 0}
-    chosen = []  # as many as the first pass has
+    chosen, asked = [], 0  # the rows of the first pass, and how many it asked for: a selector may return fewer
 
     @functools.cache
     def probabilities_of(dataset: data.Dataset) -> Callable[[], np.ndarray]:
         return training.classify(network, _on_device(dataset), divide_by=spec.divide_by, softmax=True)
 
     def choose(k: int, seed: int = spec.seed, now: bool = False, among: np.ndarray | slice = slice(None)) -> np.ndarray:
+        nonlocal asked
         start = time.perf_counter()
         known = (probabilities_of(dataset)() if now else embeddings)[among]
         rows = np.arange(len(pixels))[among][select(known, k, labels=labels[among], seed=seed)]
         cost["seconds"] += time.perf_counter() - start
         cost["samples"] += len(known)
-        if sum(map(len, chosen)) < spec.keep:
+        if asked < spec.keep:
             chosen.append(rows)
+        asked += k
         return rows
 
     shrink = None
@@ -303,7 +308,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
     metrics = {"kept": len(pixels), "distinct": len(pixels)}
     if chosen:
         ledger.append(cost)
-        metrics |= _of_subset(np.concatenate(chosen)[: spec.keep], dataset)
+        metrics |= _of_subset(np.concatenate(chosen), dataset)
     ledger += _training_ledger("training", history)
     start = time.perf_counter()
     logits = classify()

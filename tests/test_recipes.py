@@ -511,6 +511,18 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
     assert records.Record.from_json(record.to_json()) == record
 
 
+@pytest.mark.parametrize("plan", ["fresh", "grow"])
+def test_what_is_kept_is_of_the_first_pass_also_where_a_selector_picks_fewer_than_it_is_asked_for(plan, store):
+    components = Pixels(DATASET.fingerprint, 5)
+    spec = a_run("top_activations_drop", plan=plan, embedding=components, steps=12)
+    record = experiments.execute(spec, DATASET, store, "test")
+    embeddings = experiments.embeddings_of(components, DATASET, store, "test")
+    first = selection.top_activations(embeddings, KEEP, duplicates="drop")
+    assert record.metrics["kept"] == record.metrics["distinct"] == len(first) < KEEP
+    assert record.metrics["class_counts"] == np.bincount(DATASET.train_labels[first], minlength=10).tolist()
+    assert samples(record)["selection"] > TRAIN  # it chose more than once
+
+
 def test_a_run_carries_all_that_its_proxy_cost_but_the_evaluation():
     lines = [{"stage": name, "seconds": 1.0} for name in ("autoencoder", "embedding", "evaluation", "training")]
     shared = experiments._shared(Record(PROXY, {}, lines, {}))
