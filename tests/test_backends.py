@@ -256,6 +256,16 @@ def test_a_backend_that_is_not_installed_says_what_to_install(backend):
     assert "KERAS_BACKEND=jax" in last
 
 
+@pytest.mark.parametrize("said", [None, "0"])
+def test_onednn_is_on_unless_the_user_says_otherwise(said, monkeypatch):
+    for name in ("TF_ENABLE_ONEDNN_OPTS", "KERAS_BACKEND"):
+        monkeypatch.delenv(name, raising=False)
+    if said:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
+    seen = "from tensorflow.python.util import _pywrap_util_port as port; print(json.dumps(port.IsMklEnabled()))"
+    assert answer(f"import json; import embsel.backend; {seen}", "tensorflow") == (said is None)
+
+
 def test_a_backend_that_is_not_supported_is_refused_by_name():
     done = python("import embsel.backend", "numpy")  # it has no training at all
     assert done.returncode != 0

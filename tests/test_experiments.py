@@ -7,6 +7,7 @@ import dataclasses
 import gc
 import itertools
 import json
+import os
 import random
 import re
 import signal
@@ -295,7 +296,12 @@ def test_provenance(store, monkeypatch, tmp_path):
     json.dumps(found)
     monkeypatch.setenv("PATH", str(tmp_path))  # a machine without git
     assert experiments.provenance(DATASET, "test")["commit"] is None
+    if found["backend"] == "tensorflow":
+        assert found["onednn"] == (os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1")
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+        assert not experiments.provenance(DATASET, "test")["onednn"]
     monkeypatch.setattr(experiments, "BACKEND", "jax")
+    assert "onednn" not in experiments.provenance(DATASET, "test")
     assert set(experiments.provenance(DATASET, "test")["versions"]) == {"python", "keras", "numpy", "jax"}
 
 

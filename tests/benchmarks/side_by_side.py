@@ -17,6 +17,8 @@ from pathlib import Path
 FULL = os.environ.get("EMBSEL_BENCH") == "full"  # else small: does it work, and does it measure what it says?
 ROUNDS = 5 if FULL else 2
 ROOT = Path(__file__).resolve().parents[2]
+# The modules that processes of their own find: embsel, the benchmarks, and whatever this process was told of.
+PATH = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,9 @@ def shares(seconds: list[float], others: list[float]) -> list[float]:
 def in_a_process(script: str | Path, *arguments, **environment) -> dict:
     """Run a Python script (a path, or its text) in a process of its own; return what its last line, JSON, says."""
     program = [str(script)] if isinstance(script, Path) else ["-c", script]
-    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [sys.executable, *program, *map(str, arguments)], capture_output=True, text=True,
-        check=False, env=os.environ | {"PYTHONPATH": path} | environment,
+        check=False, env=os.environ | {"PYTHONPATH": PATH} | environment,
     )  # fmt: skip
     assert done.returncode == 0, f"{script}:\n{done.stderr[-2000:]}"
     return json.loads(done.stdout.splitlines()[-1])

@@ -7,13 +7,14 @@ compiles. What differs is how the images reach the network.
 import contextlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from side_by_side import FULL, ROUNDS, in_a_process, in_turns, shares, timed
+from side_by_side import FULL, PATH, ROUNDS, in_a_process, in_turns, shares, timed
 
 from embsel import images, models, training
 from embsel.backend import BACKEND, keras
@@ -22,18 +23,23 @@ SIZES = {"width": 64, "dense": (384, 192)} if FULL else {"width": 4, "dense": (8
 BATCHES = (128, 256) if FULL else (8,)
 IMAGES = 5120 if FULL else 24  # of one round of training
 TESTED = 10_000 if FULL else 24
-SCAN = Path(__file__).with_name("scan.py")
+SCAN, TORCH = (Path(__file__).with_name(name) for name in ("scan.py", "torch_loop.py"))
+SERVE = "import sys, test_training_speed as speed; speed.serve(int(sys.argv[1]))"
 RATE, MOMENTUM, AVERAGING = 0.01, 0.9, 0.999
 
 
 on_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="Its lines are left out: they are of TensorFlow.")
 
 
-@pytest.fixture(scope="module")
-def pixels():
+def drawn():
     rng = np.random.default_rng(0)
     count = max(IMAGES, TESTED)
     return rng.integers(0, 256, (count, 32, 32, 3), "uint8"), rng.integers(0, 10, count).astype("int32")
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return drawn()
 
 
 def network():
@@ -100,14 +106,26 @@ def fitting(model, *data, **options):
     return run
 
 
-@contextlib.contextmanager
-def torch_loop(batch):
-    """Let what trains the same with PyTorch, in a process of its own, run inside the `with`."""
+def serve(batch):
+    """Train as `ours` does for every line on the standard input, and answer with the seconds that took."""
+    run = ours(drawn(), batch)
+    for _ in sys.stdin:
+        print(run(), flush=True)
+
+
+def torch_arguments(batch):
     size = SIZES | {"batch": batch, "images": IMAGES, "pixels": 32, "side": training.CROP, "classes": 10}
     size |= {"decay": training.DECAY, "rate": RATE, "momentum": MOMENTUM, "averaging": AVERAGING}
-    size |= {"brightness": images.BRIGHTNESS, "contrast": images.CONTRAST}
-    program = [sys.executable, Path(__file__).with_name("torch_loop.py"), json.dumps(size)]
-    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+    return TORCH, json.dumps(size | {"brightness": images.BRIGHTNESS, "contrast": images.CONTRAST})
+
+
+@contextlib.contextmanager
+def apart(*arguments, **environment):
+    """Let a Python program that answers each line with the seconds it trained run inside the `with`."""
+    with subprocess.Popen(
+        [sys.executable, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        env=os.environ | {"PYTHONPATH": PATH} | environment,
+    ) as process:  # fmt: skip
 
         def run():
             process.stdin.write("go\n")
@@ -124,15 +142,16 @@ def test_training_is_as_fast_as_the_bare_network(batch, pixels, report):
         runs = {"": ours(pixels, batch)}
         runs["Keras fit on ready-made crops: the limit"] = bare_fit(pixels, batch)
         runs["tf.data with tf.image"] = tf_data(pixels, batch)
+        runs["the same without oneDNN"] = stack.enter_context(apart("-c", SERVE, batch, TF_ENABLE_ONEDNN_OPTS="0"))
         if importlib.util.find_spec("torch"):
-            runs["PyTorch with the same augmentation"] = stack.enter_context(torch_loop(batch))
+            runs["PyTorch with the same augmentation"] = stack.enter_context(apart(*torch_arguments(batch)))
         for run in runs.values():
             run()  # compiles, fills caches
         own, *others = in_turns(*runs.values())
-    for name, reach, seconds in zip([*runs][1:], (0.95, 1.0, 1.3), others, strict=False):
+    for name, reach, seconds in zip([*runs][1:], (0.95, 1.0, 1.0, 1.3), others, strict=False):
         remark = f"{IMAGES / np.median(own):.0f} images/s beside {IMAGES / np.median(seconds):.0f}"
         report(f"training, batch {batch}, images/s", name, shares(seconds, own), reach, True, remark)
-    if FULL and len(others) == 2:
+    if FULL and not importlib.util.find_spec("torch"):
         pytest.skip("PyTorch is not installed: its line is left out (pip install torch).")
 
 
