@@ -68,7 +68,7 @@ chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
 	@$(BIN)/pytest notebooks -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
 
-bench: $(VENV) ## measure the code beside what bounds it, in about ten minutes; OUT=FILE keeps what was measured
+bench: $(VENV) ## measure the code beside what bounds it, in ten to twenty-five minutes; OUT=FILE keeps what was measured
 	@echo "Measuring side by side: nothing else should be at work on this machine."
 	@EMBSEL_BENCH=full EMBSEL_BENCH_OUT="$(OUT)" $(BIN)/pytest tests/benchmarks -p no:randomly
 
