@@ -325,6 +325,20 @@ def test_penalised_activations_equal_the_reference(high, penalty):
         assert found.tolist() == top_activations(embeddings, 20).tolist()
 
 
+def test_penalised_activations_has_the_defaults_that_it_names():
+    embeddings = np.random.default_rng(3).normal(size=(500, 20)) ** 3
+    found = penalised_activations(embeddings, 100).tolist()
+    assert found == penalised_activations(embeddings, 100, high=2.0, penalty=0.1).tolist()
+    for other in ({"high": 1.0}, {"high": 3.0}, {"penalty": 1.1}, {"penalty": -0.9}):
+        assert found != penalised_activations(embeddings, 100, **other).tolist()
+
+
+def test_a_row_is_busy_above_the_limit_not_at_it():
+    at_the_limit = np.array([[4.0, 4], [-1, -1], [-1, -1], [-1, -1], [-1, -1]])  # two standard deviations, exactly
+    assert penalised_activations(at_the_limit, 1, penalty=3.0).tolist() == [0]
+    assert penalised_activations(at_the_limit, 1, high=1.9, penalty=3.0).tolist() == [1]
+
+
 def test_a_busy_row_loses_to_a_clear_one():
     embeddings = np.zeros((50, 10))
     embeddings[0] = 10  # leads every list
