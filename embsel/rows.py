@@ -71,10 +71,8 @@ def strongest(values: np.ndarray, count: int) -> np.ndarray:
     """Positions of the `count` >= 1 largest of `values` (1-D), largest first; of equals the first wins."""
     count = min(count, len(values))
     cut = np.partition(values, -count)[-count]
-    level = np.flatnonzero(values == cut)
-    above = np.flatnonzero(values > cut)[::-1]  # sorted backwards and read backwards: equals keep their order
-    above = above[np.argsort(values[above], kind="stable")][::-1]
-    return np.concatenate([above, level[: count - len(above)]])
+    rows = np.flatnonzero(values >= cut)[::-1]  # sorted backwards and read backwards: equals keep their order
+    return rows[np.argsort(values[rows], kind="stable")][::-1][:count]
 
 
 def shares(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

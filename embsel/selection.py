@@ -51,14 +51,16 @@ class Level(NamedTuple):
 def group_maxima(chunk: np.ndarray, offset: int = 0) -> np.ndarray:
     """Maximum of each element over each GROUP_ROWS rows, (groups, n); InputError if a value is not finite."""
     maxima = np.empty((-(-len(chunk) // GROUP_ROWS), chunk.shape[1]), chunk.dtype)
-    share = -(-len(maxima) // THREADS)
-    with ThreadPoolExecutor(THREADS) as pool:
-        parts = (
-            (chunk[i * GROUP_ROWS : (i + share) * GROUP_ROWS], maxima[i : i + share])
-            for i in range(0, len(maxima), share)
-        )
-        lows = [*pool.map(_fill, *zip(*parts, strict=True))]
-    if not (np.isfinite(maxima).all() and np.isfinite(np.concatenate(lows)).all()):
+    share = -(-len(maxima) // min(THREADS, 1 + chunk.nbytes // BLOCK_BYTES))
+    parts = [
+        (chunk[i * GROUP_ROWS : (i + share) * GROUP_ROWS], maxima[i : i + share]) for i in range(0, len(maxima), share)
+    ]
+    if len(parts) == 1:  # a thread takes longer to start than a small chunk takes
+        lows = _fill(*parts[0])
+    else:
+        with ThreadPoolExecutor(len(parts)) as pool:
+            lows = np.concatenate([*pool.map(_fill, *zip(*parts, strict=True))])
+    if not (np.isfinite(maxima).all() and np.isfinite(lows).all()):
         for start, part in chunks.stream(chunk):
             chunks.check_finite(part, offset + start)
     return maxima

@@ -51,6 +51,18 @@ def test_maxima_of_groups_in_any_number_of_threads_and_blocks(rows, block, threa
                 selection.group_maxima(broken, 100)
 
 
+def test_a_small_chunk_starts_no_thread(monkeypatch):
+    """That took a hundred times as long as the chunk itself, and far longer on a busy machine."""
+    started, pool = [], selection.ThreadPoolExecutor
+    monkeypatch.setattr(selection, "ThreadPoolExecutor", lambda threads: started.append(threads) or pool(threads))
+    monkeypatch.setattr(selection, "THREADS", 4)
+    monkeypatch.setattr(selection, "BLOCK_BYTES", 32 * 3 * 4 * 10)
+    for rows, threads in ((1, []), (319, []), (320, [2]), (960, [4]), (32 * 1000, [4])):
+        selection.group_maxima(np.zeros((rows, 3), np.float32))
+        assert started == threads, rows
+        started.clear()
+
+
 def test_all_values_above_come_from_however_many_groups(monkeypatch):
     monkeypatch.setattr(selection, "GROUP_ROWS", 4)
     rows = 4 * 70_000 - 1
