@@ -60,9 +60,9 @@ check: $(VENV) ## quick checks: ruff, codespell, notebook pairs, the repository'
 	@$(BIN)/codespell
 	@$(BIN)/pytest -q $(QUICK)
 
-units: $(VENV) ## the tests of embsel and of the book's pages, in random order, and what they cover
+units: $(VENV) ## the tests of embsel and of the book's pages, in random order, two at a time, and what they cover
 	@echo "Unit tests."
-	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) --durations=5 --cov --cov-fail-under=95
+	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) -n 2 --dist loadscope --durations=5 --cov --cov-fail-under=95
 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."

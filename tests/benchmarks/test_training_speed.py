@@ -184,7 +184,7 @@ def test_training_on_a_gpu_is_as_fast_as_a_scan_by_hand(report):
     """Run on the JAX backend in a process of its own; without a GPU only small, to see that it works."""
     pytest.importorskip("jax", reason="JAX is not installed: the lines on training with it are left out.")
     gpu = in_a_process("import jax, json; print(json.dumps(jax.default_backend()))") == "gpu"
-    batch, steps, rounds = (1024, 10_000, ROUNDS) if FULL and gpu else (8, 2, 2)
+    batch, steps, rounds = (1024, 10_000, ROUNDS) if FULL and gpu else (8, 2, 1)
     sizes = [64, 384, 192] if FULL and gpu else [4, 8, 8]
     for policy in ("float32", "mixed_bfloat16"):
         found = in_a_process(SCAN, batch, steps, *sizes, rounds, policy, KERAS_BACKEND="jax")
