@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from embsel import selection
+from embsel import chunks, selection
 from embsel.errors import InputError
 
 KINDS = {
@@ -61,6 +61,35 @@ def test_a_small_chunk_starts_no_thread(monkeypatch):
         selection.group_maxima(np.zeros((rows, 3), np.float32))
         assert started == threads, rows
         started.clear()
+
+
+def test_picking_looks_at_few_values(monkeypatch):
+    """Of 4,000 rows at the top of the pyramid at most 4 groups for each row of a share, below it the best groups."""
+    seen, look = [], selection.strongest
+    monkeypatch.setattr(selection, "GROUP_ROWS", 4)
+    monkeypatch.setattr(selection, "strongest", lambda values, count: seen.append(len(values)) or look(values, count))
+    selection.top_activations(np.random.default_rng(0).normal(size=(4000, 3)), 30)
+    assert seen == [63, 80, 80, 80] * 3  # maxima of 64 rows, then twice ten groups of four at each step
+
+
+def test_lists_are_made_anew_once_more_waits_than_they_hold(monkeypatch):
+    """Sooner costs time, and later memory."""
+    waited, insert = [], selection._insert
+
+    def counted(best, waiting):
+        waited.append(sum(len(values) for values, _, _ in waiting))
+        return insert(best, waiting)
+
+    monkeypatch.setattr(selection, "_insert", counted)
+    monkeypatch.setattr(selection, "FEW", 1)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000 * 2 * 4)
+    embeddings = np.random.default_rng(0).normal(size=(50_000, 2)).astype(np.float32)
+    lists = selection.best_rows(embeddings, 20)
+    assert np.array_equal(lists, np.argsort(-embeddings, axis=0, kind="stable")[:20])
+    *full, last = waited
+    assert len(full) >= 3
+    assert min(full) > lists.size >= last
+    assert max(full) < 2 * lists.size
 
 
 def test_all_values_above_come_from_however_many_groups(monkeypatch):
