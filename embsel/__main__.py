@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(suites.SUITES)}")
     record.add_argument("--data", help="a dataset name, image folder or .npz (default: $EMBSEL_DATA, or the profile's)")
     record.add_argument("--seconds", type=float, default=math.inf, help="start no run that would end after so many")
+    record.add_argument("--nice", action="store_true", help="let other work come first; the records will say so")
     attempt.add_argument("data", metavar="DATA", help="a folder of images, an .npz file or a dataset name")
     attempt.add_argument("--keep", type=number, default=0.1, help="a fraction of the training images, or how many")
     attempt.add_argument("--selector", default="top_activations", help="the selector to try")
@@ -58,6 +59,8 @@ def number(word: str) -> int | float:
 
 
 def _record(options) -> int:
+    if options.nice:
+        os.nice(19)
     sizes = suites.profile(options.profile)
     if options.suite not in suites.SUITES:  # said before anything is loaded
         raise unknown("suite", options.suite, suites.SUITES)

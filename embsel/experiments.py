@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +18,20 @@ from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
 from embsel.files import replacing, write_npy
-from embsel.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, describe, key
+from embsel.records import (
+    ALL,
+    ROOT,
+    Autoencoder,
+    Pixels,
+    Record,
+    Run,
+    Spec,
+    Store,
+    Vectors,
+    branch,
+    describe,
+    key,
+)
 from embsel.rows import door
 
 
@@ -38,8 +51,10 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
             ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
         )
         commit = git.stdout.strip() or None
+    nice = os.nice(0) if hasattr(os, "nice") else 0
     return {
         "dataset": dataset.name,
+        **({"nice": nice} if nice else {}),  # other work came first: no claim about seconds rests on the record
         "class_names": list(dataset.class_names),
         "profile": profile_name,
         "hardware": hardware(),
@@ -52,19 +67,39 @@ def provenance(dataset: data.Dataset, profile_name: str) -> dict:
 
 
 def execute(
-    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
+    spec: Spec,
+    dataset: data.Dataset,
+    store: Store,
+    profile_name: str,
+    progress: bool = False,
+    keep: Iterable[int] = (),
 ) -> Record:
     """Carry out `spec` on `dataset` and return its record, which is not yet in the store.
 
     Embeddings are made once per `Autoencoder` and kept beside the store; if they have to be made first, that record
-    is appended. On one CPU, with the same versions, a run without a `budget` gives the same metrics and curve to the
-    last digit each time; another type of CPU, or a GPU, adds in another order.
+    is appended. A run that is killed goes on, when it is executed again, from its last checkpoint beside the store; the
+    states after the steps in `keep` stay there for the runs that begin alike (`records.branch`), and this one begins
+    from such a state if there is one. Its record is charged the whole length and says what it shared. On one CPU, with
+    the same versions, a run without a `budget` gives the same metrics and curve to the last digit each time; another
+    type of CPU, or a GPU, adds in another order.
     """
     _check(spec, dataset)
     if isinstance(spec, Vectors):
         raise InputError(f"The vectors {spec.digest} are not at hand in {store.folder}: hand them to `given` again.")
-    carry_out = {Run: _execute_run, Autoencoder: _execute_autoencoder, Pixels: _execute_pixels}[type(spec)]
-    return carry_out(spec, dataset, store, profile_name, progress)
+    if isinstance(spec, Pixels):
+        return _execute_pixels(spec, dataset, store, profile_name)
+    carry_out = _execute_run if isinstance(spec, Run) else _execute_autoencoder
+    return carry_out(spec, dataset, store, profile_name, progress, _checkpoints(spec, store, keep))
+
+
+def _checkpoints(spec: Spec, store: Store, keep: Iterable[int]) -> training.Checkpoints | None:
+    """Return where the states of a run are kept; None for one whose next images depend on what it has learned."""
+    if isinstance(spec, Run) and (spec.budget is not None or spec.plan not in ("switch", "grow")):
+        return None
+    folder, began = store.folder / ".checkpoints", branch(spec)
+    begin = folder / f"{key(began[0])}-{began[1]}.npz" if began else None
+    kept = {step: folder / f"{key(spec)}-{step}.npz" for step in keep}
+    return training.Checkpoints(folder / f"{key(spec)}.npz", begin, kept)
 
 
 def _check(spec: Spec, dataset: data.Dataset) -> None:
@@ -80,17 +115,16 @@ def _check(spec: Spec, dataset: data.Dataset) -> None:
         _check(spec.embedding, dataset)
 
 
-def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record:
+def _execute_autoencoder(spec, dataset, store, profile_name, progress, checkpoints) -> Record:
     pixels = dataset.train_images
-    shape = (training.CROP, training.CROP, pixels.shape[-1])
-    encoder, decoder = models.autoencoder(shape=shape, widths=spec.widths, final=spec.final, seed=spec.seed)
+    encoder, decoder = _autoencoder(spec, dataset)
     trainer = training.autoencoder_trainer(
         encoder,
         decoder,
         _on_device(dataset),
         rate=spec.rate,
         seed=spec.seed,
-        averaging=training.averaging_for(spec.steps),
+        averaging=_averaging(spec),
     )
     history = training.train(
         trainer,
@@ -99,18 +133,44 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress) -> Record
         batch=spec.batch,
         seed=spec.seed,
         every=max(1, spec.steps // 20),
+        checkpoints=checkpoints,
         progress=f"autoencoder, seed {spec.seed}" if progress else None,
     )
     ledger = _training_ledger("autoencoder", history)
     embeddings = _embed(store, spec, ledger, lambda: training.embed(encoder, pixels))
     metrics = {"loss": history.points[-1]["loss"] if spec.steps else None, "elements": embeddings.shape[1]}
     metrics["dead_elements"] = int((embeddings.max(axis=0) == embeddings.min(axis=0)).sum())
+    metrics["digest"] = _digest(embeddings)
+    with store.writing(), replacing(_encoder_file(store, spec)) as part:
+        np.savez(part, *encoder.get_weights())
     if spec.seed == 0:  # one set of pictures is enough for the pages
         _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
-    return Record(spec, metrics, ledger, provenance(dataset, profile_name), _curve(history))
+    where = provenance(dataset, profile_name) | _interruptions(history)
+    return Record(spec, metrics, ledger, where, _curve(history))
 
 
-def _execute_pixels(spec, dataset, store, profile_name, progress) -> Record:
+def _autoencoder(spec: Autoencoder, dataset: data.Dataset):
+    shape = (training.CROP, training.CROP, dataset.train_images.shape[-1])
+    return models.autoencoder(shape=shape, widths=spec.widths, final=spec.final, seed=spec.seed)
+
+
+def _averaging(spec: Autoencoder | Run) -> float | str:
+    if getattr(spec, "averaging", None) is not None:
+        return spec.averaging
+    return training.TUTORIAL if spec.average == training.TUTORIAL else training.averaging_for(spec.steps)
+
+
+def _interruptions(history: training.History) -> dict:
+    """Return what the provenance says of a run that went on after a kill: its seconds are of several parts."""
+    return {"resumed": history.resumed} if history.resumed else {}
+
+
+def _digest(embeddings: np.ndarray) -> str:
+    """Return what names the content of embeddings: runs of one digest chose by the same numbers."""
+    return hashlib.sha256(np.ascontiguousarray(embeddings)).hexdigest()[:12]
+
+
+def _execute_pixels(spec, dataset, store, profile_name) -> Record:
     from sklearn.decomposition import PCA
 
     def components():
@@ -195,6 +255,10 @@ def _embeddings_file(store: Store, spec: Spec) -> Path:
     return store.folder / ".embeddings" / f"{key(spec)}.npy"
 
 
+def _encoder_file(store: Store, spec: Autoencoder) -> Path:
+    return store.folder / "encoders" / f"{key(spec)}.npz"
+
+
 def _keep_embeddings(store: Store, spec: Spec, embeddings: np.ndarray) -> None:
     with store.writing(), replacing(_embeddings_file(store, spec)) as part:
         write_npy(part, embeddings)
@@ -235,19 +299,29 @@ def _as_uint8(pixels: np.ndarray) -> np.ndarray:
 def embeddings_of(
     spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
 ) -> np.ndarray:
-    """Return the embeddings `(N, n)` float32 that `spec` describes, trained now if they are not at hand."""
-    file = _embeddings_file(store, spec)
-    if not file.exists() or key(spec) not in store.records():  # one without the other: killed between the two
+    """Return the embeddings `(N, n)` float32 that `spec` describes.
+
+    If they are not at hand, an autoencoder whose weights are kept makes them again; anything else is trained now.
+    """
+    file, weights = _embeddings_file(store, spec), _encoder_file(store, spec)
+    known = key(spec) in store.records()
+    if known and not file.exists() and weights.exists():
+        encoder, _ = _autoencoder(spec, dataset)
+        with np.load(weights, allow_pickle=False) as kept:
+            encoder.set_weights([kept[f"arr_{number}"] for number in range(len(kept.files))])
+        _keep_embeddings(store, spec, training.embed(encoder, dataset.train_images))
+    elif not known or not file.exists():  # one without the other: killed between the two
         store.append(execute(spec, dataset, store, profile_name, progress))
     return np.load(file, allow_pickle=False)
 
 
-def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
+def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> Record:
     where = provenance(dataset, profile_name)
     ledger, embeddings = [], np.zeros((len(dataset.train_images), 1), dtype="float32")
     if spec.embedding is not None:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
         ledger += _shared(store.records()[key(spec.embedding)])
+        digest = _digest(embeddings)
     whole = dataset  # a proxy has probabilities of the held-out images too, so that they fit the rows of any run
     if spec.validation:
         dataset, embeddings = data.hold_out(dataset), embeddings[data.training_rows(dataset)]
@@ -286,7 +360,7 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         augment=spec.augment,
         divide_by=spec.divide_by,
         momentum=spec.momentum,
-        averaging=training.averaging_for(spec.steps) if spec.averaging is None else spec.averaging,
+        averaging=_averaging(spec),
         ends=recipes.rate_ends(spec, phases),
         optimizer=spec.optimizer,
     )
@@ -301,11 +375,18 @@ def _execute_run(spec, dataset, store, profile_name, progress) -> Record:
         seed=spec.seed,
         evaluate=lambda: training.score(classify(some), test_labels[some]),
         every=spec.every,
+        marks=spec.marks,
         budget=spec.budget,
         fetch=images.fetcher(spec.feed, pixels),
+        checkpoints=checkpoints,
         progress=f"{spec.selector}, seed {spec.seed}" if progress else None,
     )
+    where |= _interruptions(history)
     metrics = {"kept": len(pixels), "distinct": len(pixels)}
+    if history.shared:
+        metrics |= {"shared_with": key(branch(spec)[0]), "shared_steps": history.shared}
+    if spec.embedding is not None:
+        metrics["embedding"] = digest
     if chosen:
         ledger.append(cost)
         metrics |= _of_subset(np.concatenate(chosen), dataset)
@@ -391,8 +472,11 @@ def record(
     began, longest, diverged = time.perf_counter(), 0.0, 0
     have = store.records()
     todo = [spec for spec in dict.fromkeys(specs) if key(spec) not in have]
+    branches = {}  # the runs that others begin from, to the steps at which they part
     for spec in todo:
         _check(spec, dataset)
+        if source := branch(spec):
+            branches.setdefault(source[0], []).append(source[1])
     store.file(profile_name)
     with store.writing():
         pass  # if nothing can be written, that is said now and not after an hour of training
@@ -404,13 +488,14 @@ def record(
             return left
         start = time.perf_counter()
         try:
-            new = execute(spec, dataset, store, profile_name, progress=True)
+            new = execute(spec, dataset, store, profile_name, progress=True, keep=branches.get(spec, ()))
         except FloatingPointError as error:  # one run that diverges must not stop the sweep
             what = getattr(spec, "selector", "autoencoder")
             say(f"[{number + 1}/{len(todo)}] {what}, seed {spec.seed} is not recorded: {error}")
             diverged += 1
             continue
         store.append(new)
+        (store.folder / ".checkpoints" / f"{key(spec)}.npz").unlink(missing_ok=True)
         longest = max(longest, time.perf_counter() - start)
         rest = (time.perf_counter() - began) / (number + 1) * (left - 1)
         say(f"[{number + 1}/{len(todo)}] {describe(new)}; about {rest / 60:.0f} min to go")

@@ -12,7 +12,8 @@ from embsel.records import ALL, Autoencoder, Run
 @dataclass(frozen=True)
 class Profile:
     """The sizes of one profile. Rates are learning rates, `keep` the images in a subset, `every` the steps between
-    evaluations; of Part II, `images` is how many training images the source has, `keeps` the other sizes of a subset.
+    evaluations, `marks` more steps to evaluate at, `average` how the weights are averaged; of Part II, `images` is how
+    many training images the source has, `keeps` the other sizes of a subset.
     """
 
     name: str
@@ -32,6 +33,8 @@ class Profile:
     keeps: tuple[int, ...] = (500, 10_000, 25_000, 2_500, 1_000)  # the most telling first
     compared: int = 5  # the first so many of them, where each run has all the steps
     embedding_rate: float = 0.1
+    marks: tuple[int, ...] = ()
+    average: str = "tutorial"
 
     @property
     def few(self) -> tuple[int, ...]:
@@ -51,10 +54,12 @@ PROFILES = {
             *("laptop", "cifar10", 600, 128, 0.0125, 4320, 64, 1500, (64, 32, 24), 100, 2000, (0, 1, 2, 3, 4)),
             splits=(90, 50),
             compared=3,
+            average="tenth",  # its runs were recorded so
         ),
         Profile(
-            *("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 500, 10_000, (0, 1, 2, 3, 4)),
+            *("paper", "cifar10", 10_000, 1024, 0.1, 4320, 64, 40_000, (64, 32, 24), 1000, 10_000, (0, 1, 2, 3, 4)),
             splits=(95, 90, 50, 80, 70, 60, 40, 30, 20, 10),
+            marks=(300, 600, 1250, 2500, 5705, 9500),  # 5,705: the paper's seven of 12.27 minutes
         ),
     )
 }
@@ -81,6 +86,8 @@ def baseline(sizes: Profile, dataset: data.Dataset | str, **changes) -> Run:
         width=sizes.width,
         every=sizes.every,
         curve_images=sizes.curve_images,
+        average=sizes.average,
+        marks=sizes.marks,
     )
     return dataclasses.replace(run, **changes)
 
@@ -89,7 +96,13 @@ def autoencoder(sizes: Profile, dataset: data.Dataset | str, seed: int = 0) -> A
     """Return the autoencoder at a profile's sizes, for a dataset or its fingerprint."""
     fingerprint = getattr(dataset, "fingerprint", dataset)
     return Autoencoder(
-        fingerprint, sizes.embedding_steps, sizes.batch, sizes.embedding_rate, sizes.embedding_widths, seed=seed
+        fingerprint,
+        sizes.embedding_steps,
+        sizes.batch,
+        sizes.embedding_rate,
+        sizes.embedding_widths,
+        seed=seed,
+        average=sizes.average,
     )
 
 

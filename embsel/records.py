@@ -28,6 +28,9 @@ PLANS = ("switch", "fresh", "grow", "sift", "prune")  # how a run goes through i
 SCHEDULES = ("constant", "linear", "restart")  # of the learning rate; restart: down to zero by the end of each phase
 NETWORKS = ("paper", "resnet")
 OPTIMIZERS = ("sgd", "adamw")
+# How the weights are averaged where no constant decay is given: over the last tenth of all steps, or as in the tutorial
+# (`training.TutorialAverage`), anew with each phase and with batch norm's statistics taken again.
+AVERAGES = ("tenth", "tutorial")
 PRECISIONS = ("float32", "bfloat16")  # of the network's arithmetic; its weights and the loss are float32 in both
 ALL = "all"  # the selector that selects nothing: every training image, the baseline
 _NUMBERS = (int, float, int | None, float | None)
@@ -70,9 +73,12 @@ class Autoencoder(Spec):
     widths: tuple = (64, 32, 24)
     final: str | None = "relu"
     seed: int = 0
+    average: str = "tenth"
 
     def __post_init__(self):
         _check(self, may_be_zero="steps")
+        if self.average not in AVERAGES:
+            raise unknown("average", self.average, AVERAGES)
         good = len(self.widths) == 3 and all(type(width) is int and width > 0 for width in self.widths)
         require(good, f"Autoencoder.widths must be three whole numbers of at least 1, not {self.widths!r}.")
 
@@ -116,7 +122,8 @@ class Run(Spec):
     autoencoder, the pixels, ready-made vectors or, for a selector that needs a proxy, another run with `proxy`, whose
     class probabilities they are; a selector that needs none has None. `dataset` is the fingerprint. With `validation`
     the test set is a tenth of the training set, held out. `budget` ends training after so many seconds (section 5.3).
-    `averaging` None means the last tenth of the run (`training.averaging_for`). `feed` is how the images reach the
+    `averaging` is a constant decay of the average of the weights; where it is None, `average` says how it is made. The
+    run is evaluated after every `every` steps and after the steps in `marks`. `feed` is how the images reach the
     network (`images.fetcher`). `precision` is that of its arithmetic, not of its weights.
     """
 
@@ -147,9 +154,13 @@ class Run(Spec):
     network: str = "paper"
     proxy: bool = False
     precision: str = "float32"
+    average: str = "tenth"
+    marks: tuple = ()
 
     def __post_init__(self):
         _check(self)
+        good = all(type(mark) is int and mark > 0 for mark in self.marks)
+        require(good, f"Run.marks must be whole numbers of steps, at least 1, not {self.marks!r}.")
         for kind, name, known in (("way to standardise", self.divide_by, ("deviation", "variance")),
                                   ("feed", self.feed, FEEDS),
                                   ("plan", self.plan, PLANS),
@@ -157,6 +168,7 @@ class Run(Spec):
                                   ("optimizer", self.optimizer, OPTIMIZERS),
                                   ("network", self.network, NETWORKS),
                                   ("precision", self.precision, PRECISIONS),
+                                  ("average", self.average, AVERAGES),
                                   ("selector", self.selector, (ALL, *selection.SELECTORS))):
             if name not in known:
                 raise unknown(kind, name, known)
@@ -186,6 +198,19 @@ def key(spec: Spec) -> str:
     return hashlib.sha256(json.dumps(spec, default=_lean, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def branch(spec: Spec) -> tuple[Run, int] | None:
+    """Return the run on the subset alone that `spec` is one and the same training with until its switch, and the step
+    of that; None if there is none, or if it is not evaluated there.
+    """
+    if not isinstance(spec, Run) or spec.selector == ALL or not 0 < spec.split < 100 or spec.budget is not None:
+        return None
+    step = round(spec.steps * spec.split / 100)
+    evaluated = step in spec.marks or (spec.every and step % spec.every == 0)
+    if spec.plan != "switch" or spec.schedule != "constant" or not evaluated:
+        return None
+    return dataclasses.replace(spec, split=100, shrink=None, proxy=False), step
+
+
 def _lean(spec: Spec) -> dict:
     values = {item.name: (getattr(spec, item.name), item.default) for item in dataclasses.fields(spec)}
     return {"kind": type(spec).__name__} | {name: value for name, (value, usual) in values.items() if value != usual}
@@ -194,7 +219,8 @@ def _lean(spec: Spec) -> dict:
 @dataclass(frozen=True)
 class Record:
     """What one spec gave: `metrics`, a `curve` of lists (one entry per evaluation), the `ledger` of `{stage, seconds,
-    samples}`, and the `provenance`: dataset, hardware, backend, versions, commit, time, profile.
+    samples}`, and the `provenance`: dataset, hardware, backend, versions, commit, time, profile, and `nice` if other
+    work came first on the machine.
     """
 
     spec: Spec
@@ -232,6 +258,11 @@ class Record:
     def seconds(self, *stages: str) -> float:
         """Return the seconds of the named stages, of all of them if none is named: also of an autoencoder it shares."""
         return sum(line["seconds"] for line in self.ledger if not stages or line["stage"] in stages)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing else was at work on the machine, so that its seconds may be compared with others."""
+        return not self.provenance.get("nice")
 
     def own_seconds(self) -> float:
         """Return the seconds this record alone took: without its embedding, which has a record of its own."""

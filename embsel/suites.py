@@ -7,6 +7,7 @@ from embsel import data, referee
 from embsel.errors import unknown
 from embsel.profiles import PROFILES, Profile, autoencoder, baseline, profile, proxy, subset_run
 from embsel.records import ALL, FEEDS, PRECISIONS, Autoencoder, Record, Run
+from embsel.selection import SELECTORS
 
 __all__ = ["PROFILES", "Profile", "autoencoder", "baseline", "profile", "proxy", "subset_run"]  # others find them here
 
@@ -72,6 +73,62 @@ def budget(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Recor
             suite.append(subset_run(sizes, dataset, selector, seed, split=50, **limits))
         suite.append(dataclasses.replace(suite[-2], keep=larger))
     return suite
+
+
+def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | Autoencoder]]:
+    """Return the runs at the paper's own size, by part, in the order of their value.
+
+    Each is evaluated on its way, so that one run answers for every length of training. A: a tenth of the autoencoder's
+    steps, then filter and random alone; B: all the data; C: the subset first, as branches of A; the number is the seed.
+    D: other selectors, and no augmentation, for an eighth of the steps; E: that length for a dataset of its own, with
+    half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B.
+    """
+    short, arms = sizes.steps // 8, ("top_activations", "random_subset")
+
+    def made(seed: int, steps: int = sizes.embedding_steps // 10) -> Autoencoder:
+        return dataclasses.replace(autoencoder(sizes, dataset, seed), steps=steps)
+
+    def run(name: str, seed: int, embedding: Autoencoder | None = None, **changes) -> Run:
+        if name == ALL:
+            return baseline(sizes, dataset, seed=seed, **changes)
+        if SELECTORS[name].needs == "embedding":
+            changes["embedding"] = embedding or made(seed)
+        return subset_run(sizes, dataset, name, seed, **changes)
+
+    def alone(seed: int) -> list:
+        return [made(seed), *(run(name, seed) for name in arms)]
+
+    def first(seed: int) -> list:
+        return [run(name, seed, split=split) for split in (95, 90, 50) for name in arms]
+
+    few = range(3)
+    others = ("stratified_random", "kmeans_prototypes_per_class", "facility_location", "farthest_first")
+    plain = [run(name, seed, steps=short, augment=False) for seed in few for name in (ALL, *arms)]
+    third = [made(2), *(run(name, 2, steps=short) for name in (ALL, *arms))]
+    rivals = [run(name, seed, steps=short) for seed in few for name in (*others, "el2n_easiest")]
+    proxies = [spec.embedding for spec in rivals if isinstance(spec.embedding, Run)]
+    elsewhere = []
+    for seed in few:
+        encoder = made(seed, sizes.embedding_steps // 20)
+        names = (ALL, "random_subset", "stratified_random", "top_activations")
+        elsewhere += [encoder, *(run(name, seed, encoder, steps=short) for name in names)]
+    whole = autoencoder(sizes, dataset)
+    return {
+        "A0": alone(0),
+        "B0": [run(ALL, 0)],
+        "A1": alone(1),
+        "C0": first(0),
+        "B1": [run(ALL, 1)],
+        "C1": first(1),
+        "D": [*third, *proxies, *rivals, *plain],
+        "E": elsewhere,
+        "F": [whole, run("top_activations", 0, whole)],
+        "G": [spec for seed in sizes.seeds[2:] for spec in (*alone(seed), run(ALL, seed))],
+    }
+
+
+def _rungs(*parts: str) -> Callable[..., list]:
+    return lambda sizes, dataset: [spec for part in parts for spec in ladder(sizes, dataset)[part]]
 
 
 Variants = dict[str, list[tuple[Run, Run]]]  # what is changed to (changed run, the run it is set against) of each seed
@@ -166,6 +223,8 @@ SUITES: dict[str, Callable[..., list]] = {
     "precision": precision,
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
+    "ladder": _rungs("A0", "B0", "A1", "C0", "B1", "C1", "D"),
+    **{f"ladder-{part}": _rungs(part) for part in ("A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
 } | referee.SUITES
 
 # These ask for more once what they build on is recorded: to the function that gives those runs.

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -19,13 +20,16 @@ from tqdm.auto import tqdm
 from embsel import chunks, images
 from embsel.backend import BACKEND, keras
 from embsel.errors import InputError, as_array, require, whole
+from embsel.files import replacing
 
 ops = keras.ops
 
 CROP = 24  # the paper's networks see 24 x 24 pixels of each image
 DECAY = 0.004  # of the weights, as the paper's: AdamW takes it from the weights themselves, not by way of the loss
 MOMENTUM = 0.9  # "SGD with momentum": the coefficient is not given, this is the convention
-AVERAGED = 10  # "a weighted average of the final weights": how many is not given, here about the last tenth of a run
+AVERAGED = 10  # of the constant decay that `averaging_for` gives: it spans about the last tenth of a run
+TUTORIAL = "tutorial"  # the average of the weights as the paper's model has it, see `TutorialAverage`
+STATISTICS = 10  # batches that batch norm's statistics are taken from for averaged weights
 CHUNK = 50  # steps per compiled call: the host speaks to the device once in so many steps
 BATCH = 1000  # images that are predicted at a time
 
@@ -64,8 +68,11 @@ class History:
     """What a training run measured, one entry per evaluation.
 
     `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the entry before,
-    weight decay included) and whatever the evaluation returned. `samples`, `training_seconds`, `loading_seconds` (of
-    the host, where it feeds the images), `evaluation_seconds` and `compile_seconds` are totals.
+    weight decay included) and whatever the evaluation returned; with the tutorial's average that too under a name that
+    begins with ``raw_``, of the weights as they are, and with ``stale_``, of the average with batch norm's statistics
+    as they are. `samples`, `training_seconds`, `loading_seconds` (of
+    the host, where it feeds the images), `evaluation_seconds` and `compile_seconds` are totals. `shared` are the steps
+    that were taken over from another run, `resumed` counts how often this one went on after a kill.
     """
 
     points: list[dict] = field(default_factory=list)
@@ -74,6 +81,8 @@ class History:
     loading_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     compile_seconds: float = 0.0
+    shared: int = 0
+    resumed: int = 0
 
     def column(self, name: str) -> np.ndarray:
         """Return one quantity of every point, `(points,)` float, NaN where it was not measured."""
@@ -89,7 +98,7 @@ def classifier_trainer(
     augment: bool = True,
     divide_by: str = images.DIVIDE_BY,
     momentum: float = MOMENTUM,
-    averaging: float = 0.0,
+    averaging: float | str = 0.0,
     ends: Sequence[int] = (),
     optimizer: str = "sgd",
 ) -> keras.Model:
@@ -98,8 +107,9 @@ def classifier_trainer(
     On the way each image is cropped, flipped, lightened and standardised (section 4.1.2), or only centre-cropped
     without `augment`. `rate` is the learning rate of SGD with momentum or, for the `optimizer` ``"adamw"``, of AdamW,
     which decays all weights by itself: its network should have no decay in the loss. With `ends` the rate falls to zero
-    by each of these steps (`Falling`). `averaging` is the decay of the average of the weights. Where the host feeds the
-    images, `store` is their shape `(H, W, C)`, and the model takes uint8 images, not numbers.
+    by each of these steps (`Falling`). `averaging` is the constant decay of the average of the weights, or TUTORIAL
+    (`TutorialAverage`). Where the host feeds the images, `store` is their shape `(H, W, C)`, and the model takes uint8
+    images, not numbers.
     """
     fed, pixels = _entrance(store)
     if augment:
@@ -110,12 +120,55 @@ def classifier_trainer(
     logits = ops.cast(network(images.Standardise(divide_by)(pixels)), "float32")  # of a network in bfloat16 too
     model = keras.Model(fed, logits)
     rate = Falling(rate, ends) if ends else float(rate)
-    average = _average(averaging)
-    if optimizer == "adamw":
-        update = keras.optimizers.AdamW(rate, weight_decay=DECAY, **average)
-    else:
-        update = keras.optimizers.SGD(rate, float(momentum), **average)
+    options = {"weight_decay": DECAY} if optimizer == "adamw" else {"momentum": float(momentum)}
+    update = _optimizer(optimizer, averaging)(rate, **options)
     return _compile(model, keras.losses.SparseCategoricalCrossentropy(from_logits=True), update)
+
+
+class TutorialAverage:
+    """Of an optimizer: the average of the weights that the paper's model comes with (section 4.1.3).
+
+    It is that of TensorFlow's CIFAR-10 tutorial, whose decay grows with the steps t: min(0.9999, (1 + t) / (10 + t)).
+    So it spans about the last ninth of the past, whatever that is, and at a constant learning rate the average at any
+    step is what a run that ends there would have. `restart` begins it anew, at the present weights.
+    """
+
+    def build(self, variables):
+        super().build(variables)
+        self.begun = self.add_variable((), dtype=self.iterations.dtype, name="begun")  # the step at which t is 0
+
+    @property
+    def ema_momentum(self):
+        t = ops.cast(self.iterations - self.begun, keras.config.floatx())
+        return ops.minimum(0.9999, (1 + t) / (10 + t))
+
+    @ema_momentum.setter
+    def ema_momentum(self, value):
+        """Ignore the constant that Keras' constructor sets."""
+
+    def restart(self):
+        for average, variable in zip(self._model_variables_moving_average, self._trainable_variables, strict=True):
+            average.assign(ops.copy(variable.value))
+        self.begun.assign(ops.copy(self.iterations.value))  # of its own: JAX gives its buffer away
+
+
+class AveragedSGD(TutorialAverage, keras.optimizers.SGD):
+    """SGD with the tutorial's average."""
+
+
+class AveragedAdamW(TutorialAverage, keras.optimizers.AdamW):
+    """AdamW with the tutorial's average."""
+
+
+def _optimizer(name: str, averaging: float | str) -> Callable:
+    """Return what makes an optimizer, ``"sgd"`` or ``"adamw"``, with this average of the weights."""
+    plain, averaged = {
+        "sgd": (keras.optimizers.SGD, AveragedSGD),
+        "adamw": (keras.optimizers.AdamW, AveragedAdamW),
+    }[name]
+    if averaging == TUTORIAL:
+        return partial(averaged, use_ema=True)
+    return partial(plain, use_ema=True, ema_momentum=averaging) if averaging else plain
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
@@ -156,7 +209,7 @@ def autoencoder_trainer(
     rate: float,
     seed: int,
     momentum: float = MOMENTUM,
-    averaging: float = 0.0,
+    averaging: float | str = 0.0,
 ) -> keras.Model:
     """Return the model that trains encoder and decoder: image numbers in, reproduction minus crop out, its mean
     square (Equation 2).
@@ -166,7 +219,7 @@ def autoencoder_trainer(
     numbers, pixels = _entrance(store)
     crop = images.RandomCropFlip(CROP, 2 * seed + 1)(pixels)
     model = keras.Model(numbers, decoder(encoder(crop)) - crop)
-    update = keras.optimizers.SGD(float(rate), float(momentum), **_average(averaging))
+    update = _optimizer("sgd", averaging)(float(rate), momentum=float(momentum))
     return _compile(model, lambda _, error: ops.mean(ops.square(error), axis=(1, 2, 3)), update)
 
 
@@ -182,10 +235,6 @@ def _entrance(store: images.ImageStore | tuple[int, int, int]) -> tuple:
     return pixels, ops.cast(pixels, "float32") / 255.0
 
 
-def _average(averaging: float) -> dict:
-    return {"use_ema": True, "ema_momentum": averaging} if averaging else {}
-
-
 def _compile(model, loss, optimizer):
     model.compile(optimizer, loss, jit_compile=False)
     model.optimizer.build(model.trainable_variables)
@@ -193,12 +242,26 @@ def _compile(model, loss, optimizer):
 
 
 def averaging_for(steps: int) -> float:
-    """Return the decay of the weight average for a run of so many steps: it spans about the last tenth of the run.
+    """Return a constant decay of the weight average for a run of so many steps: it spans about the last tenth of it.
 
-    "A weighted average of the final weights" is all the paper says (section 4.1.3); the tutorial's 0.9999 would still
-    hold the starting weights at the end of 10,000 steps.
+    The runs of the `laptop` profile were recorded with it. At the end of a run without a switch it comes to much the
+    same as the tutorial's (`TutorialAverage`); before the end, and after a switch, it still holds what is long past.
     """
     return max(0.0, 1 - AVERAGED / steps) if steps else 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a run that may be killed keeps its state, so that it goes on from there and ends as if nothing had been.
+
+    `file` is written every `seconds`. `begin` is a state of another run, if there, that this one begins from: one that
+    was trained alike so far. `keep` says which states of this run are kept for others: step to file.
+    """
+
+    file: Path
+    begin: Path | None = None
+    keep: dict[int, Path] = field(default_factory=dict)
+    seconds: float = 240.0
 
 
 def train(
@@ -210,39 +273,76 @@ def train(
     seed: int,
     evaluate: Callable[[], dict] | None = None,
     every: int | None = None,
+    marks: Sequence[int] = (),
     budget: float | None = None,
     fetch: Callable[[np.ndarray], np.ndarray] | None = None,
+    checkpoints: Checkpoints | None = None,
     progress: str | None = None,
 ) -> History:
     """Train `model` through `phases` in order and return the `History`; its weights end up averaged.
 
     `labels` `(N,)` belong to all images of the store. Every batch of `batch` images comes from a fresh shuffle of the
-    phase's images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, at the
-    end of each phase and at the end of all, the weights are replaced by their average while `evaluate()` returns
-    numbers for the history. A phase in seconds counts training alone: neither compilation nor evaluation. So does
-    `budget`, the seconds after which training ends whatever the phases still hold (section 5.3). `fetch` turns image
-    numbers `(n, batch)` into what the model takes instead of them; its time is counted apart. `progress` labels a
-    progress bar; None shows none.
+    phase's images, each once before any comes again, in an order fixed by `seed`. After every `every` steps, after the
+    steps in `marks`, at the end of each phase and at the end of all, the weights are replaced by their average while
+    `evaluate()` returns numbers for the history. The tutorial's average starts anew with each phase, and batch norm's
+    statistics, which belong to the weights that they were taken with, are taken again for it from STATISTICS batches.
+    A phase in seconds counts training alone: neither compilation nor evaluation. So does `budget`, the seconds after
+    which training ends whatever the phases still hold (section 5.3). `fetch` turns image numbers `(n, batch)` into what
+    the model takes instead of them; its time is counted apart. `checkpoints` are for phases of given images in steps.
+    `progress` labels a progress bar; None shows none.
     """
     run = _compiled_steps(model)
-    history = History()
-    rng = np.random.default_rng(seed)
+    state = _State(model, np.random.default_rng(seed))
+    if checkpoints:
+        good = all(phase.steps is not None and not callable(phase.indices) for phase in phases) and budget is None
+        require(good, "Only a run through given images, in steps, can go on from a checkpoint.")
+        state.load(checkpoints)
+    history = state.history
     labels = np.asarray(labels, dtype="int32")
     numbers = np.zeros((CHUNK, batch), dtype="int32")
     fed = fetch(numbers) if fetch else numbers
-    step, losses = 0, []
+
+    def measure(images: np.ndarray) -> dict:
+        if evaluate is None:
+            return {}
+        if not isinstance(model.optimizer, TutorialAverage):
+            with averaged_weights(model):
+                return evaluate()
+        ways = {"raw": evaluate()}
+        with averaged_weights(model):
+            ways["stale"] = evaluate()
+            with _statistics_of(model, _some(images)):
+                return evaluate() | {f"{way}_{name}": value for way in ways for name, value in ways[way].items()}
+
+    def _some(images: np.ndarray) -> list[np.ndarray]:
+        """Return the batches that batch norm's statistics are taken from, the same whatever was evaluated before."""
+        drawn = np.random.default_rng((seed, state.step)).choice(np.sort(images), (STATISTICS, batch)).astype("int32")
+        return fetch(drawn) if fetch else drawn
 
     if any(phase.steps != 0 for phase in phases):
-        history.compile_seconds = _timed(run, fed, numbers, 0)[1]  # no step taken: compiles and changes nothing
-    bar = tqdm(total=sum(p.steps or 0 for p in phases) or None, desc=progress, disable=progress is None, leave=False)
+        history.compile_seconds += _timed(run, fed, numbers, 0)[1]  # no step taken: compiles and changes nothing
+    bar = tqdm(
+        total=sum(p.steps or 0 for p in phases) or None,
+        initial=state.step,
+        desc=progress,
+        disable=progress is None,
+        leave=False,
+    )
     with bar:
-        for phase_number, phase in enumerate(phases):
-            if phase.begin:
-                history.training_seconds += _timed(phase.begin)[1]
-            batches = _batches(phase.indices, batch, rng)
-            steps, seconds = 0, 0.0
-            while left := min(_steps_left(phase, steps, seconds), _affordable(budget, step, history.training_seconds)):
-                most = min(left, CHUNK, every - step % every if every else CHUNK)
+        for phase in phases[state.phase :]:
+            if state.steps == 0:
+                if phase.begin:
+                    history.training_seconds += _timed(phase.begin)[1]
+                if state.phase and isinstance(model.optimizer, TutorialAverage):
+                    model.optimizer.restart()
+            batches = _Batches(phase.indices, batch, state)
+            while left := min(
+                _steps_left(phase, state.steps, state.seconds),
+                _affordable(budget, state.step, history.training_seconds),
+            ):
+                ahead = [every - state.step % every] if every else []
+                ahead += [mark - state.step for mark in marks if mark > state.step]
+                most = min(left, CHUNK, *ahead)
                 drawn = list(itertools.takewhile(lambda one: one is not None, itertools.islice(batches, most)))
                 if not drawn:
                     continue
@@ -253,23 +353,74 @@ def train(
                     history.loading_seconds += spent
                 loss, spent = _timed(run, fed, labels[numbers], n)
                 if not np.isfinite(loss):
-                    raise FloatingPointError(f"The loss became {loss} by step {step + n}: try a lower learning rate.")
-                step, steps, seconds = step + n, steps + n, seconds + spent
-                losses.append((n, loss))
+                    where = f"by step {state.step + n}"
+                    raise FloatingPointError(f"The loss became {loss} {where}: try a lower learning rate.")
+                state.step, state.steps, state.seconds = state.step + n, state.steps + n, state.seconds + spent
+                state.losses.append((n, loss))
                 history.samples += n * batch
                 history.training_seconds += spent
                 bar.update(n)
-                broke = not _affordable(budget, step, history.training_seconds)
-                if broke or not _steps_left(phase, steps, seconds) or (every and step % every == 0):
-                    point = {"step": step, "seconds": history.training_seconds, "phase": phase_number}
-                    point["loss"] = sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
-                    losses = []
-                    with averaged_weights(model):
-                        result, spent = _timed(evaluate) if evaluate else ({}, 0.0)
+                broke = not _affordable(budget, state.step, history.training_seconds)
+                marked = state.step in marks or (every and state.step % every == 0)
+                if broke or marked or not _steps_left(phase, state.steps, state.seconds):
+                    point = {"step": state.step, "seconds": history.training_seconds, "phase": state.phase}
+                    point["loss"] = sum(n * loss for n, loss in state.losses) / sum(n for n, _ in state.losses)
+                    state.losses = []
+                    result, spent = _timed(measure, batches.images)
                     history.evaluation_seconds += spent
                     history.points.append(point | result)
-    _use_average(model)
+                if checkpoints:
+                    state.save(checkpoints)
+            state.phase, state.steps, state.seconds, state.waiting = state.phase + 1, 0, 0.0, state.waiting[:0]
+    if state.step:
+        _use_average(model)
+        if isinstance(model.optimizer, TutorialAverage):
+            _take_statistics(model, _some(batches.images))
     return history
+
+
+class _State:
+    """How far a run has come: all that it needs, beside the model, to go on as if it had never been interrupted."""
+
+    def __init__(self, model: keras.Model, rng: np.random.Generator):
+        self.model, self.rng, self.history = model, rng, History()
+        self.step, self.phase, self.steps, self.seconds = 0, 0, 0, 0.0  # in all; the phase, its own steps and seconds
+        self.losses: list[tuple[int, float]] = []  # since the last evaluation
+        self.waiting = np.empty(0, dtype="int32")  # images of the pass that were not yet in a batch
+        self.saved = time.monotonic()
+
+    def _variables(self) -> list:
+        return [*self.model.trainable_variables, *_remembered(self.model), *self.model.optimizer.variables]
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write the state where it is to be kept, and now and then to the run's own file."""
+        files = [checkpoints.keep[self.step]] if self.step in checkpoints.keep else []
+        if time.monotonic() - self.saved > checkpoints.seconds:
+            files.append(checkpoints.file)
+            self.saved = time.monotonic()
+        for file in files:
+            plain = {name: getattr(self, name) for name in ("step", "phase", "steps", "seconds", "losses")}
+            told = json.dumps(plain | {"history": vars(self.history), "rng": self.rng.bit_generator.state})
+            arrays = [ops.convert_to_numpy(variable.value) for variable in self._variables()]
+            with replacing(file) as part:
+                np.savez(part, *arrays, told=np.array(told), waiting=self.waiting)
+
+    def load(self, checkpoints: Checkpoints) -> None:
+        """Take over the state of the run's own file or, if there is none, the one that it begins from."""
+        file = next((file for file in (checkpoints.file, checkpoints.begin) if file and file.exists()), None)
+        if file is None:
+            return
+        with np.load(file, allow_pickle=False) as found:
+            told = json.loads(str(found["told"]))
+            for number, variable in enumerate(self._variables()):
+                variable.assign(found[f"arr_{number}"])
+            self.waiting = found["waiting"]
+        self.rng.bit_generator.state, self.history = told.pop("rng"), History(**told.pop("history"))
+        vars(self).update(told)
+        if file == checkpoints.file:
+            self.history.resumed += 1
+        else:
+            self.history.shared = self.step
 
 
 def _timed(function: Callable, *arguments):
@@ -291,20 +442,30 @@ def _affordable(budget: float | None, steps: int, seconds: float) -> int:
     return max(1, int((budget - seconds) * steps / seconds)) if steps else 1
 
 
-def _batches(indices, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield batches `(batch,)` for ever: one pass after the other, shuffled anew, cut without a gap.
+class _Batches:
+    """Batches `(batch,)` for ever: one pass after the other, shuffled anew, cut without a gap.
 
-    Before a function is asked for the next pass, yield None: it may look at the network, so train that first.
+    Before a function is asked for the next pass, one batch is None: it may look at the network, so train that first.
+    `images` are those of the present pass; what waits of it, and the order, are kept in the run's state.
     """
-    waiting = np.empty(0, dtype="int32")
-    while True:
-        while len(waiting) < batch:
-            if callable(indices):
-                yield None
-            new = indices(rng) if callable(indices) else rng.permutation(indices)
-            waiting = np.concatenate([waiting, new.astype("int32")])
-        yield waiting[:batch]
-        waiting = waiting[batch:]
+
+    def __init__(self, indices, batch: int, state: _State):
+        self.indices, self.batch, self.state, self.images, self.paused = indices, batch, state, indices, False
+
+    def __iter__(self) -> Iterator[np.ndarray | None]:
+        return self
+
+    def __next__(self) -> np.ndarray | None:
+        state, asks = self.state, callable(self.indices)
+        while len(state.waiting) < self.batch:
+            if asks and not self.paused:
+                self.paused = True
+                return None
+            self.paused = False
+            new = self.images = self.indices(state.rng) if asks else state.rng.permutation(self.indices)
+            state.waiting = np.concatenate([state.waiting, new.astype("int32")])
+        batch, state.waiting = state.waiting[: self.batch], state.waiting[self.batch :]
+        return batch
 
 
 def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int], float]:
@@ -376,6 +537,47 @@ def averaged_weights(model: keras.Model):
         yield
     finally:
         for variable, value in zip(model.trainable_variables, own, strict=True):
+            variable.assign(value)
+
+
+def _remembered(model: keras.Model) -> list:
+    """Return what a model keeps but does not train: batch norm's statistics and the seeds, not the images."""
+    return [variable for variable in model.non_trainable_variables if variable.dtype != "uint8"]
+
+
+def _norms(model: keras.Model) -> list:
+    nested = [_norms(layer) if isinstance(layer, keras.Model) else [layer] for layer in model.layers]
+    return [layer for part in nested for layer in part if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _take_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Give batch norm the mean and the variance that its inputs have in `batches` with the weights as they are."""
+    norms = _norms(model)
+    usual, found = [norm.momentum for norm in norms], []
+    seeds = [(variable, ops.copy(variable.value)) for variable in _remembered(model)]
+    for norm in norms:
+        norm.momentum = 0.0  # a call then leaves the statistics of its own batch, nothing of those before
+    for fed in batches:
+        model(ops.convert_to_tensor(fed), training=True)
+        found.append([[ops.convert_to_numpy(v) for v in (norm.moving_mean, norm.moving_variance)] for norm in norms])
+    for variable, value in seeds:  # the calls have drawn crops: training must not notice
+        variable.assign(value)
+    for norm, momentum, parts in zip(norms, usual, zip(*found, strict=True), strict=True):
+        means, variances = np.moveaxis(np.array(parts, dtype="float64"), 1, 0)
+        norm.momentum = momentum
+        norm.moving_mean.assign(means.mean(axis=0))
+        norm.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
+
+
+@contextlib.contextmanager
+def _statistics_of(model: keras.Model, batches: Iterable[np.ndarray]):
+    """Let batch norm have the statistics of `batches` inside the `with`, and its own again after it."""
+    own = [(variable, ops.copy(variable.value)) for variable in _remembered(model)]
+    _take_statistics(model, batches)
+    try:
+        yield
+    finally:
+        for variable, value in own:
             variable.assign(value)
 
 
