@@ -28,8 +28,9 @@ from embsel.records import (
     Spec,
     Store,
     Vectors,
-    branch,
+    beginning,
     describe,
+    ends_of_beginning,
     key,
 )
 from embsel.rows import door
@@ -78,8 +79,8 @@ def execute(
 
     Embeddings are made once per `Autoencoder` and kept beside the store; if they have to be made first, that record
     is appended. A run that is killed goes on, when it is executed again, from its last checkpoint beside the store; the
-    states after the steps in `keep` stay there for the runs that begin alike (`records.branch`), and this one begins
-    from such a state if there is one. Its record is charged the whole length and says what it shared. On one CPU, with
+    states after the steps in `keep` stay there for the runs that begin alike (`records.beginning`), and this one begins
+    from the latest such state. Its record is charged the whole length and says what it shared. On one CPU, with
     the same versions, a run without a `budget` gives the same metrics and curve to the last digit each time; another
     type of CPU, or a GPU, adds in another order.
     """
@@ -96,10 +97,14 @@ def _checkpoints(spec: Spec, store: Store, keep: Iterable[int]) -> training.Chec
     """Return where the states of a run are kept; None for one whose next images depend on what it has learned."""
     if isinstance(spec, Run) and (spec.budget is not None or spec.plan not in ("switch", "grow")):
         return None
-    folder, began = store.folder / ".checkpoints", branch(spec)
-    begin = folder / f"{key(began[0])}-{began[1]}.npz" if began else None
-    kept = {step: folder / f"{key(spec)}-{step}.npz" for step in keep}
-    return training.Checkpoints(folder / f"{key(spec)}.npz", begin, kept)
+    folder, shared = store.folder / ".checkpoints", beginning(spec)
+    file = folder / f"{key(spec)}.npz"
+    if shared is None:
+        return training.Checkpoints(file)
+    states = {int(path.stem.split("-")[1]): path for path in folder.glob(f"{key(shared)}-*.npz")}
+    begin = [states[step] for step in ends_of_beginning(spec, states)]
+    kept = {step: folder / f"{key(shared)}-{step}.npz" for step in ends_of_beginning(spec, keep)}
+    return training.Checkpoints(file, begin[-1] if begin else None, kept, key(spec))
 
 
 def _check(spec: Spec, dataset: data.Dataset) -> None:
@@ -384,7 +389,7 @@ def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> R
     where |= _interruptions(history)
     metrics = {"kept": len(pixels), "distinct": len(pixels)}
     if history.shared:
-        metrics |= {"shared_with": key(branch(spec)[0]), "shared_steps": history.shared}
+        metrics |= {"shared_with": history.shared_with, "shared_steps": history.shared}
     if spec.embedding is not None:
         metrics["embedding"] = digest
     if chosen:
@@ -455,6 +460,13 @@ def _curve(history) -> dict:
     return {name: [point[name] for point in history.points] for name in names}
 
 
+def _ends(spec: Spec) -> list[int]:
+    """Return the step from which other runs could go on: the last before the switch, or of all."""
+    if beginning(spec) is None:
+        return []
+    return [spec.steps if spec.selector == ALL else round(spec.steps * spec.split / 100)]
+
+
 def record(
     specs: Sequence[Spec],
     dataset: data.Dataset,
@@ -472,11 +484,10 @@ def record(
     began, longest, diverged = time.perf_counter(), 0.0, 0
     have = store.records()
     todo = [spec for spec in dict.fromkeys(specs) if key(spec) not in have]
-    branches = {}  # the runs that others begin from, to the steps at which they part
+    ends = {}  # of what begins alike: the steps at which a run ends or switches, where another may go on
     for spec in todo:
         _check(spec, dataset)
-        if source := branch(spec):
-            branches.setdefault(source[0], []).append(source[1])
+        ends.setdefault(beginning(spec), set()).update(_ends(spec))
     store.file(profile_name)
     with store.writing():
         pass  # if nothing can be written, that is said now and not after an hour of training
@@ -488,7 +499,7 @@ def record(
             return left
         start = time.perf_counter()
         try:
-            new = execute(spec, dataset, store, profile_name, progress=True, keep=branches.get(spec, ()))
+            new = execute(spec, dataset, store, profile_name, progress=True, keep=ends[beginning(spec)])
         except FloatingPointError as error:  # one run that diverges must not stop the sweep
             what = getattr(spec, "selector", "autoencoder")
             say(f"[{number + 1}/{len(todo)}] {what}, seed {spec.seed} is not recorded: {error}")

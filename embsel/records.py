@@ -198,17 +198,24 @@ def key(spec: Spec) -> str:
     return hashlib.sha256(json.dumps(spec, default=_lean, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def branch(spec: Spec) -> tuple[Run, int] | None:
-    """Return the run on the subset alone that `spec` is one and the same training with until its switch, and the step
-    of that; None if there is none, or if it is not evaluated there.
+def beginning(spec: Spec) -> Run | None:
+    """Return what names the beginning of a run: the same for all that train alike until one of them ends or switches.
+
+    None for what shares nothing: where the rate or the average of the weights depends on the length of the run, or the
+    images on what it has learned.
     """
-    if not isinstance(spec, Run) or spec.selector == ALL or not 0 < spec.split < 100 or spec.budget is not None:
+    alike = isinstance(spec, Run) and spec.plan == "switch" and spec.schedule == "constant" and spec.budget is None
+    if not alike or (spec.average == "tenth" and spec.averaging is None):
         return None
-    step = round(spec.steps * spec.split / 100)
-    evaluated = step in spec.marks or (spec.every and step % spec.every == 0)
-    if spec.plan != "switch" or spec.schedule != "constant" or not evaluated:
-        return None
-    return dataclasses.replace(spec, split=100, shrink=None, proxy=False), step
+    return dataclasses.replace(spec, steps=1, split=100, shrink=None, proxy=False)
+
+
+def ends_of_beginning(spec: Run, steps: Iterable[int]) -> list[int]:
+    """Return those of `steps` that are of the beginning of `spec` and at which it is evaluated, in ascending order."""
+    last = spec.steps if spec.selector == ALL else round(spec.steps * spec.split / 100)
+    marked = {step for step in steps if step in spec.marks or step in (last, spec.steps)}
+    marked |= {step for step in steps if spec.every and step % spec.every == 0}
+    return sorted(step for step in marked if 0 < step <= last)
 
 
 def _lean(spec: Spec) -> dict:

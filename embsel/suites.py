@@ -78,9 +78,10 @@ def budget(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Recor
 def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | Autoencoder]]:
     """Return the runs at the paper's own size, by part, in the order of their value.
 
-    Each is evaluated on its way, so that one run answers for every length of training. A: a tenth of the autoencoder's
+    Each is evaluated on its way, so that one run answers for every length of training, and goes on from a shorter one
+    that is there. R: all, random and filter to an eighth of the steps; A: a tenth of the autoencoder's
     steps, then filter and random alone; B: all the data; C: the subset first, as branches of A; the number is the seed.
-    D: other selectors, and no augmentation, for an eighth of the steps; E: that length for a dataset of its own, with
+    D: other selectors, and no augmentation, to an eighth of the steps; E: that length for a dataset of its own, with
     half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B.
     """
     short, arms = sizes.steps // 8, ("top_activations", "random_subset")
@@ -104,7 +105,12 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     few = range(3)
     others = ("stratified_random", "kmeans_prototypes_per_class", "facility_location", "farthest_first")
     plain = [run(name, seed, steps=short, augment=False) for seed in few for name in (ALL, *arms)]
-    third = [made(2), *(run(name, 2, steps=short) for name in (ALL, *arms))]
+    rung = [spec for seed in few for spec in (
+        run("random_subset", seed, steps=short),
+        run(ALL, seed, steps=short),
+        made(seed),
+        run("top_activations", seed, steps=short),
+    )]
     rivals = [run(name, seed, steps=short) for seed in few for name in (*others, "el2n_easiest")]
     proxies = [spec.embedding for spec in rivals if isinstance(spec.embedding, Run)]
     elsewhere = []
@@ -114,13 +120,14 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
         elsewhere += [encoder, *(run(name, seed, encoder, steps=short) for name in names)]
     whole = autoencoder(sizes, dataset)
     return {
+        "R": rung,
         "A0": alone(0),
         "B0": [run(ALL, 0)],
         "A1": alone(1),
         "C0": first(0),
         "B1": [run(ALL, 1)],
         "C1": first(1),
-        "D": [*third, *proxies, *rivals, *plain],
+        "D": [*proxies, *rivals, *plain],
         "E": elsewhere,
         "F": [whole, run("top_activations", 0, whole)],
         "G": [spec for seed in sizes.seeds[2:] for spec in (*alone(seed), run(ALL, seed))],
@@ -223,8 +230,8 @@ SUITES: dict[str, Callable[..., list]] = {
     "precision": precision,
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
-    "ladder": _rungs("A0", "B0", "A1", "C0", "B1", "C1", "D"),
-    **{f"ladder-{part}": _rungs(part) for part in ("A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
+    "ladder": _rungs("R", "A0", "B0", "A1", "C0", "B1", "C1", "D"),
+    **{f"ladder-{part}": _rungs(part) for part in ("R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
 } | referee.SUITES
 
 # These ask for more once what they build on is recorded: to the function that gives those runs.

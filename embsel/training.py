@@ -72,7 +72,7 @@ class History:
     begins with ``raw_``, of the weights as they are, and with ``stale_``, of the average with batch norm's statistics
     as they are. `samples`, `training_seconds`, `loading_seconds` (of
     the host, where it feeds the images), `evaluation_seconds` and `compile_seconds` are totals. `shared` are the steps
-    that were taken over from another run, `resumed` counts how often this one went on after a kill.
+    that were taken over from the run `shared_with`, `resumed` counts how often this one went on after a kill.
     """
 
     points: list[dict] = field(default_factory=list)
@@ -82,6 +82,7 @@ class History:
     evaluation_seconds: float = 0.0
     compile_seconds: float = 0.0
     shared: int = 0
+    shared_with: str = ""
     resumed: int = 0
 
     def column(self, name: str) -> np.ndarray:
@@ -254,13 +255,15 @@ def averaging_for(steps: int) -> float:
 class Checkpoints:
     """Where a run that may be killed keeps its state, so that it goes on from there and ends as if nothing had been.
 
-    `file` is written every `seconds`. `begin` is a state of another run, if there, that this one begins from: one that
-    was trained alike so far. `keep` says which states of this run are kept for others: step to file.
+    `file` is written every `seconds`. `begin` is the state that this run begins from, if there is one: of another that
+    was trained alike so far. `keep` says which states of this run are kept for others, step to file, and `name` what
+    they call it.
     """
 
     file: Path
     begin: Path | None = None
     keep: dict[int, Path] = field(default_factory=dict)
+    name: str = ""
     seconds: float = 240.0
 
 
@@ -400,7 +403,8 @@ class _State:
             self.saved = time.monotonic()
         for file in files:
             plain = {name: getattr(self, name) for name in ("step", "phase", "steps", "seconds", "losses")}
-            told = json.dumps(plain | {"history": vars(self.history), "rng": self.rng.bit_generator.state})
+            plain |= {"history": vars(self.history), "rng": self.rng.bit_generator.state}
+            told = json.dumps(plain | {"name": checkpoints.name})
             arrays = [ops.convert_to_numpy(variable.value) for variable in self._variables()]
             with replacing(file) as part:
                 np.savez(part, *arrays, told=np.array(told), waiting=self.waiting)
@@ -416,11 +420,12 @@ class _State:
                 variable.assign(found[f"arr_{number}"])
             self.waiting = found["waiting"]
         self.rng.bit_generator.state, self.history = told.pop("rng"), History(**told.pop("history"))
+        name = told.pop("name")
         vars(self).update(told)
         if file == checkpoints.file:
             self.history.resumed += 1
         else:
-            self.history.shared = self.step
+            self.history.shared, self.history.shared_with = self.step, name
 
 
 def _timed(function: Callable, *arguments):

@@ -10,7 +10,7 @@ import pytest
 
 from embsel import data, experiments, training
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Run, Store, branch, key
+from embsel.records import ALL, Autoencoder, Run, Store, beginning, ends_of_beginning, key
 
 DATASET = data.shapes(train=60, test=20)
 SMALL = {"steps": 20, "batch": 8, "rate": 0.01, "width": 2, "every": 5, "marks": (3, 12), "average": "tutorial"}
@@ -71,16 +71,30 @@ def test_a_branch_shares_its_beginning_and_ends_like_a_run_that_did_not(tmp_path
     assert "shared_steps" not in direct.metrics
 
 
-def test_only_a_run_that_trains_alike_and_is_evaluated_at_its_switch_is_a_branch():
-    assert branch(BRANCH) == (ALONE, 10)
-    for change in ({"split": 100}, {"split": 80, "every": None}, {"schedule": "linear"}, {"plan": "grow"}):
-        assert branch(dataclasses.replace(BRANCH, **change)) is None
-    assert branch(dataclasses.replace(BRANCH, selector=ALL, keep=None)) is None
-    assert branch(ENCODER) is None
-    assert branch(dataclasses.replace(BRANCH, every=None, marks=(10,))) == (
-        dataclasses.replace(ALONE, every=None, marks=(10,)),
-        10,
-    )
+def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
+    store, shorter = Store(tmp_path / "together"), dataclasses.replace(ALONE, steps=12)
+    direct = experiments.execute(ALONE, DATASET, Store(tmp_path / "apart"), "tiny")
+    assert experiments.record([shorter, ALONE], DATASET, store, "tiny", say=lambda _: None) == 0
+    longer = store.records()[key(ALONE)]
+    assert content(longer) == content(direct)
+    assert (longer.metrics["shared_steps"], longer.metrics["shared_with"]) == (12, key(shorter))
+    assert store.records()[key(shorter)].curve["step"] == [3, 5, 10, 12]
+
+
+def test_only_runs_that_train_alike_share_a_beginning():
+    assert beginning(BRANCH) == beginning(ALONE) == beginning(dataclasses.replace(ALONE, steps=3, shrink=0.5))
+    for change in ({"seed": 2}, {"rate": 0.02}, {"keep": 21}, {"augment": False}, {"averaging": 0.9}):
+        assert beginning(dataclasses.replace(ALONE, **change)) != beginning(ALONE)
+    for change in ({"schedule": "linear"}, {"plan": "grow"}, {"budget": 9.0}, {"average": "tenth"}):
+        assert beginning(dataclasses.replace(ALONE, **change)) is None
+    assert beginning(ENCODER) is None
+
+
+def test_a_run_begins_only_where_it_is_evaluated_and_before_its_switch():
+    assert ends_of_beginning(ALONE, range(40)) == [3, 5, 10, 12, 15, 20]
+    assert ends_of_beginning(BRANCH, range(40)) == [3, 5, 10]
+    everything = dataclasses.replace(ALONE, selector=ALL, keep=None, every=None)
+    assert ends_of_beginning(everything, range(40)) == [3, 12, 20]
 
 
 def test_an_autoencoder_whose_weights_are_kept_is_not_trained_again(tmp_path, monkeypatch):
