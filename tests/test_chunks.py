@@ -362,7 +362,7 @@ def test_what_remains_of_dask_takes_a_byte_for_a_row_into_the_graph():
     assert len(cloudpickle.dumps(dict(found.__dask_graph__()))) < 2 * len(free)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_gives_the_same_answer_and_keeps_the_blocks():
     from distributed import Client
 
