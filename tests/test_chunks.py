@@ -483,16 +483,6 @@ def counts_60(file):
     return str(file).endswith(".progress.json.part") and '"done": 60' in Path(file).read_text()
 
 
-def before_the_third_rows_are_counted(patch, computed):
-    replace = os.replace
-    patch.setattr(chunks.os, "replace", lambda a, b: die() if counts_60(a) else replace(a, b))
-
-
-def before_the_array_is_made(patch, computed):
-    patch.setattr(chunks.np.lib.format, "open_memmap", die)
-    patch.setattr(zarr, "create_array", die)
-
-
 def with_the_array_half_made(patch, computed):
     patch.setattr(chunks.np.lib.format, "open_memmap", lambda path, *_: die(Path(path).write_bytes(b"\x93NUM")))
     patch.setattr(zarr, "create_array", lambda path, **_: die(Path(path).mkdir()))
@@ -501,8 +491,6 @@ def with_the_array_half_made(patch, computed):
 MOMENTS = {
     in_the_third_call_of_the_encoder: 40,
     with_half_of_the_third_rows_written: 40,
-    before_the_third_rows_are_counted: 40,
-    before_the_array_is_made: 0,
     with_the_array_half_made: 0,
 }
 

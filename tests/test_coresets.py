@@ -154,12 +154,6 @@ def test_density_typical_equals_its_definition(seed, monkeypatch):
     assert density_typical(embeddings, 20, seed=seed, clusters=6).tolist() == expected
 
 
-def test_a_row_alone_is_the_least_typical():
-    embeddings = np.concatenate([[[1e3, 1e3]], np.random.default_rng(0).normal(size=(20, 2))])
-    assert density_typical(embeddings, 21, clusters=2, seed=1)[-1] == 0
-    assert 0 not in density_typical(embeddings, 20, clusters=2, seed=1)
-
-
 def test_a_number_of_clusters_is_one():
     for wrong in (0, 2.0, None):
         with pytest.raises(InputError, match="clusters: expected a whole number of at least 1"):
@@ -288,11 +282,6 @@ def test_dispersion_of_duplicates_and_of_one_row():
     assert dispersion(embeddings, [1]) == 0
     assert dispersion(embeddings, [0, 1]) == 5
     assert dispersion(embeddings, [0, 1, 1]) == pytest.approx(2 * (5 + 5 + 0) / 6)
-
-
-def test_dispersion_sees_what_farthest_first_is_for():
-    embeddings = np.random.default_rng(0).normal(size=(300, 4))
-    assert dispersion(embeddings, farthest_first(embeddings, 30)) > 1.2 * dispersion(embeddings, np.arange(30))
 
 
 def test_dispersion_refuses_what_is_no_row_and_no_embedding():

@@ -165,17 +165,6 @@ def test_used_up_groups_give_way_where_integers_can_be_no_lower(monkeypatch):
     assert top_activations(np.zeros((400, 9), np.uint8), 180).tolist() == list(range(180))
 
 
-@pytest.mark.parametrize("kind", ["many ties", "mostly zero", "one ranking for all", "ascending", "some alike"])
-def test_an_array_in_memory_gives_what_a_memory_map_gives(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(chunks, "CHUNK_BYTES", 2**16)
-    embeddings = KINDS[kind](np.random.default_rng(7), (5000, 6)).astype(np.float32)
-    np.save(tmp_path / "rows.npy", embeddings)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    for k, duplicates in itertools.product((1, 45, 1200), DUPLICATES):
-        found = top_activations(embeddings, k, duplicates=duplicates)
-        assert np.array_equal(top_activations(mapped, k, duplicates=duplicates), found), (k, duplicates)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_bad_value_among_many_rows_is_found(value):
     for row in (0, 31, 43_690, 99_999):
@@ -234,29 +223,15 @@ def test_a_pair_wants_both_of_its_elements():
     assert pair_activations(embeddings * [1, 100], 2).tolist() == [2, 3], "the unit of an element is no matter"
 
 
-@pytest.mark.parametrize("n", [2, 6, 7])
-def test_pairs_treat_all_elements_alike(n):
-    """Where rows are high in one pair each, as many of them come from each element as from each other."""
-    pairs = list(itertools.combinations(range(n), 2))
-    embeddings = np.zeros((len(pairs), n))
-    for row, pair in enumerate(pairs):
-        embeddings[row, list(pair)] = 1
-    assert sorted(pair_activations(embeddings, len(pairs))) == list(range(len(pairs)))
-    for k in range(n, len(pairs), n):
-        times = embeddings[pair_activations(embeddings, k)].sum(axis=0)
-        assert (times == 2 * k / n).all()
-
-
-@pytest.mark.parametrize(("high", "penalty"), [(2.0, 0.1), (0.5, 0.4), (0.5, 0.0)])
-def test_penalised_activations_equal_the_reference(high, penalty):
+def test_penalised_activations_equal_the_reference():
     embeddings = np.random.default_rng(3).normal(size=(60, 7)) ** 3
     activations = standardised(embeddings)
-    busy = [sum(value > high for value in row) for row in activations]
-    penalised = np.array([row - penalty * many for row, many in zip(activations, busy, strict=True)])
-    found = penalised_activations(embeddings, 20, high=high, penalty=penalty)
-    assert found.tolist() == reference(penalised, 20, "refill")
-    if not penalty:
-        assert found.tolist() == top_activations(embeddings, 20).tolist()
+    for high, penalty in ((2.0, 0.1), (0.5, 0.4), (0.5, 0.0)):
+        busy = [sum(value > high for value in row) for row in activations]
+        penalised = np.array([row - penalty * many for row, many in zip(activations, busy, strict=True)])
+        found = penalised_activations(embeddings, 20, high=high, penalty=penalty)
+        assert found.tolist() == reference(penalised, 20, "refill")
+    assert found.tolist() == top_activations(embeddings, 20).tolist(), "without a penalty, that is the filter"
 
 
 def test_penalised_activations_has_the_defaults_that_it_names():
@@ -271,14 +246,6 @@ def test_a_row_is_busy_above_the_limit_not_at_it():
     at_the_limit = np.array([[4.0, 4], [-1, -1], [-1, -1], [-1, -1], [-1, -1]])  # two standard deviations, exactly
     assert penalised_activations(at_the_limit, 1, penalty=3.0).tolist() == [0]
     assert penalised_activations(at_the_limit, 1, high=1.9, penalty=3.0).tolist() == [1]
-
-
-def test_a_busy_row_loses_to_a_clear_one():
-    embeddings = np.zeros((50, 10))
-    embeddings[0] = 10  # leads every list
-    embeddings[np.arange(1, 11), np.arange(10)] = 9
-    assert 0 in top_activations(embeddings, 10)
-    assert sorted(penalised_activations(embeddings, 10, penalty=1.0)) == list(range(1, 11))
 
 
 def test_pca_activations_equal_those_of_components_computed_otherwise():
@@ -305,31 +272,29 @@ def test_a_share_of_variance_is_a_share(wrong):
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=80), st.data(), st.integers(0, 50))
-@settings(max_examples=150)
-def test_stratified_counts_are_the_largest_remainder_shares(labels, data, seed):
+@settings(max_examples=100)
+def test_each_class_gets_the_share_of_the_largest_remainders(labels, data, seed):
     labels = np.array(labels)
     k = data.draw(st.integers(1, len(labels)))
-    picked = stratified_random(np.zeros((len(labels), 1)), k, labels=labels, seed=seed)
-    assert len(picked) == len(set(picked.tolist())) == k
-    sizes, counts = np.bincount(labels), np.bincount(labels[picked], minlength=labels.max() + 1)
-    down, remainder = k * sizes // len(labels), k * sizes % len(labels)
-    more = counts - down
-    assert set(more.tolist()) <= {0, 1}
-    assert remainder[more == 1].min(initial=len(labels)) >= remainder[more == 0].max(initial=0)
-    assert (remainder[more == 1] > 0).all()
+    sizes = np.bincount(labels)
+    for draw in (stratified_random, per_class(random_subset)):
+        picked = draw(np.zeros((len(labels), 1)), k, labels=labels, seed=seed)
+        assert len(picked) == len(set(picked.tolist())) == k
+        down, remainder = k * sizes // len(labels), k * sizes % len(labels)
+        more = np.bincount(labels[picked], minlength=len(sizes)) - down
+        assert set(more.tolist()) <= {0, 1}
+        assert remainder[more == 1].min(initial=len(labels)) >= remainder[more == 0].max(initial=0)
+        assert (remainder[more == 1] > 0).all()
 
 
-def test_stratified_with_fewer_rows_than_classes():
+def test_stratified_with_fewer_rows_than_classes_favours_none():
     balanced = np.repeat(np.arange(8), 5)
     seen = set()
     for seed in range(60):
         picked = balanced[stratified_random(np.zeros((40, 1)), 3, labels=balanced, seed=seed)]
         assert len(set(picked.tolist())) == 3
         seen |= set(picked.tolist())
-    assert seen == set(range(8))  # the lowest classes are not favoured
-    uneven = np.repeat([0, 1, 2], [2, 30, 20])
-    picked = uneven[stratified_random(np.zeros((52, 1)), 2, labels=uneven)]
-    assert sorted(picked.tolist()) == [1, 2]
+    assert seen == set(range(8))
 
 
 def test_stratified_takes_label_numbers_with_gaps():
@@ -369,15 +334,6 @@ def test_per_class_picks_within_each_class_what_the_selector_would():
         expected += rows[top_activations(embeddings[rows], share)].tolist()
     found = SELECTORS["top_activations_per_class"](embeddings, 18, labels=labels)
     assert found.tolist() == expected
-
-
-def test_per_class_has_the_counts_of_the_stratified_random_subset():
-    labels = np.repeat([0, 1, 2, 7], [31, 20, 8, 1])
-    embeddings = np.random.default_rng(1).normal(size=(60, 2))
-    for k, seed in itertools.product((1, 2, 7, 60), range(5)):
-        balanced = per_class(random_subset)(embeddings, k, labels=labels, seed=seed)
-        stratified = stratified_random(embeddings, k, labels=labels, seed=seed)
-        assert np.bincount(labels[balanced]).tolist() == np.bincount(labels[stratified]).tolist()
 
 
 def test_per_class_passes_knobs_on():
