@@ -1,8 +1,10 @@
 """What does not fit in memory: one answer from every kind of source, little memory, a store that survives a kill."""
 
+import functools
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,7 +106,6 @@ SOURCES = {
         [da.from_array(piece, chunks=-1) for piece in (mapped(x[:1]), x[:0], x[1:])]
     ),
 }
-every_source = pytest.mark.parametrize("source", SOURCES)
 
 
 @st.composite
@@ -122,15 +123,7 @@ def problems(draw):
     return x.astype(draw(st.sampled_from(["f2", "f4", "f8", "i4", ">f4"]))), sizes, draw(st.integers(1, rows))
 
 
-@given(
-    problems(),
-    st.sampled_from([4, 32]),
-    st.sampled_from([selection.FEW, 0.5]),
-    st.sampled_from([1, 40, 300, 2**26]),
-    st.integers(0, 9),
-)
-@settings(max_examples=30)
-def test_every_source_gives_the_same_answer(problem, group_rows, few, chunk_bytes, seed):
+def is_the_same(problem, group_rows, few, chunk_bytes, seed):
     x, sizes, k = problem
     expected = {policy: top_activations(x, k, duplicates=policy).tolist() for policy in DUPLICATES}
     chance = random_subset(x, k, seed=seed).tolist()
@@ -146,8 +139,15 @@ def test_every_source_gives_the_same_answer(problem, group_rows, few, chunk_byte
             assert random_subset(source(x, sizes), k, seed=seed).tolist() == chance, name
 
 
+@pytest.mark.parametrize("examples", [12, pytest.param(150, marks=pytest.mark.long)])
+def test_every_source_gives_the_same_answer(examples):
+    chunk_bytes = st.sampled_from([1, 40, 300, 2**26])
+    of_any = given(problems(), st.sampled_from([4, 32]), st.sampled_from([1 / 32, 0.5]), chunk_bytes, st.integers(0, 9))
+    settings(max_examples=examples)(of_any(is_the_same))()
+
+
 @given(problems(), st.sampled_from([1, 40, 300, 2**26]), st.integers(1, 70))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
     x, sizes, _ = problem
     with pytest.MonkeyPatch.context() as patch:
@@ -163,28 +163,23 @@ def test_a_stream_is_the_rows_in_their_order(problem, chunk_bytes, least):
             assert all(size >= least for size in lengths[:-1]), name
 
 
-@every_source
-@pytest.mark.parametrize("select", [top_activations, random_subset])
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_bad_value_is_refused_with_its_row(source, select, value, monkeypatch):
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_is_bad_is_refused_whatever_the_source(source, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 10 * 3 * 4)
-    x = np.random.default_rng(0).normal(size=(45, 3)).astype(np.float32)
-    x[[37, 39], 1] = value
-    with pytest.raises(InputError, match=r"expected finite values, .* the first in row 37\."):
-        select(SOURCES[source](x, [10, 10, 0, 20, 5]), 4)
-
-
-@every_source
-@pytest.mark.parametrize("select", [top_activations, random_subset])
-def test_more_rows_than_there_are_cannot_be_picked(source, select):
-    with pytest.raises(InputError, match="k: expected a whole number of at most N = 9, found 10"):
-        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 10)
-    with pytest.raises(InputError, match=r"labels: expected shape \(9,\), found \(8,\)"):
-        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=np.zeros(8, int))
-    with pytest.raises(InputError, match="labels: expected integers >= 0, found -1 in row 2"):
-        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, labels=[0, 1, -1, 0, 1, 2, 0, 1, 2])
-    with pytest.raises(InputError, match="seed: expected"):
-        select(SOURCES[source](np.ones((9, 2)), [4, 5]), 3, seed=-1)
+    for select in (top_activations, random_subset):
+        for value in (np.nan, np.inf, -np.inf):
+            x = np.random.default_rng(0).normal(size=(45, 3)).astype(np.float32)
+            x[[37, 39], 1] = value
+            with pytest.raises(InputError, match=r"expected finite values, .* the first in row 37\."):
+                select(SOURCES[source](x, [10, 10, 0, 20, 5]), 4)
+        for wrong, message in (
+            ({"k": 10}, "k: expected a whole number of at most N = 9, found 10"),
+            ({"labels": np.zeros(8, int)}, r"labels: expected shape \(9,\), found \(8,\)"),
+            ({"labels": [0, 1, -1, 0, 1, 2, 0, 1, 2]}, "labels: expected integers >= 0, found -1 in row 2"),
+            ({"seed": -1}, "seed: expected"),
+        ):
+            with pytest.raises(InputError, match=message):
+                select(SOURCES[source](ones(9, 2), [4, 5]), **({"k": 3} | wrong))
 
 
 @pytest.mark.parametrize(("stored_rows", "read"), [(None, 25), (4, 24), (30, 30)])
@@ -223,12 +218,12 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("select", [top_activations, random_subset])
 @pytest.mark.parametrize("fault", BAD)
-def test_what_is_no_embeddings_is_refused(fault, select):
+def test_what_is_no_embeddings_is_refused(fault):
     make, message = BAD[fault]
-    with pytest.raises(InputError, match="embeddings: .*" + message):
-        select(make(), 2)
+    for select in (top_activations, random_subset):
+        with pytest.raises(InputError, match="embeddings: .*" + message):
+            select(make(), 2)
 
 
 def test_chunks_of_one_kind_may_differ_in_precision():
@@ -237,19 +232,18 @@ def test_chunks_of_one_kind_may_differ_in_precision():
     assert top_activations(pieces, 9).tolist() == top_activations(x, 9).tolist()
 
 
-@pytest.mark.parametrize("name", sorted(SELECTORS))
-def test_selectors_take_chunks_or_say_which_ones_do(name):
+def test_selectors_take_chunks_or_say_which_ones_do():
     x = np.random.default_rng(0).random((30, 4))
     x /= x.sum(axis=1, keepdims=True)
-    sources = [[x[:10], x[10:]], iter([x]), da.from_array(x, chunks=7), stored(x, [7])]
     labels = np.arange(30) % 3
-    assert SELECTORS[name](mapped(x), 6, labels=labels).tolist() == SELECTORS[name](x, 6, labels=labels).tolist()
-    for source in sources:
-        if name in ("random_subset", "top_activations", "top_activations_drop", "top_activations_keep"):
-            assert SELECTORS[name](source, 6).tolist() == SELECTORS[name](x, 6).tolist()
-        else:
-            with pytest.raises(InputError, match=r"expected an array in memory .* only top_activations and random_sub"):
-                SELECTORS[name](source, 6, labels=labels)
+    for name, select in SELECTORS.items():
+        assert select(mapped(x), 6, labels=labels).tolist() == select(x, 6, labels=labels).tolist()
+        for source in ([x[:10], x[10:]], iter([x]), da.from_array(x, chunks=7), stored(x, [7])):
+            if name in ("random_subset", "top_activations", "top_activations_drop", "top_activations_keep"):
+                assert select(source, 6).tolist() == select(x, 6).tolist()
+            else:
+                with pytest.raises(InputError, match=r"expected an array in memory .* only top_activations and random"):
+                    select(source, 6, labels=labels)
 
 
 def test_an_iterable_is_read_once_and_to_its_end():
@@ -268,9 +262,8 @@ def test_an_iterable_is_read_once_and_to_its_end():
 def test_what_a_list_of_lists_is_has_not_changed():
     x = np.random.default_rng(4).normal(size=(60, 12))
     expected = top_activations(x, 11).tolist()
-    assert top_activations(x.tolist(), 11).tolist() == expected
-    assert top_activations(list(x), 11).tolist() == expected
-    assert top_activations(deque(x.tolist()), 11).tolist() == expected
+    for same in (x.tolist(), list(x), deque(x.tolist())):
+        assert top_activations(same, 11).tolist() == expected
 
 
 # --- memory ---
@@ -362,7 +355,7 @@ def test_what_remains_of_dask_takes_a_byte_for_a_row_into_the_graph():
     assert len(cloudpickle.dumps(dict(found.__dask_graph__()))) < 2 * len(free)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cluster_gives_the_same_answer_and_keeps_the_blocks():
     from distributed import Client
 
@@ -392,6 +385,7 @@ def test_what_travels_can_be_pickled():
 # --- the store of embed ---
 
 
+@functools.cache
 def encoder(seed=0, n=5, activation=None):
     keras.utils.set_random_seed(seed)
     layers = keras.layers.Flatten(), keras.layers.Dense(n, activation)
@@ -400,6 +394,10 @@ def encoder(seed=0, n=5, activation=None):
 
 def pictures(count=95, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 26, 25, 1), np.uint8)
+
+
+def embedded(out, **changes):
+    return training.embed(**({"encoder": encoder(), "pixels": pictures(), "rows": 20, "out": out} | changes))
 
 
 @pytest.fixture
@@ -415,25 +413,41 @@ def computed(monkeypatch):
     return sizes
 
 
-kinds = pytest.mark.parametrize("name", ["vectors.npy", "vectors.zarr"])
+@pytest.fixture(scope="module", params=["vectors.npy", "vectors.zarr"])
+def whole(request, tmp_path_factory):
+    """The path of a complete store, not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / request.param
+    embedded(out)
+    return out
 
 
-@kinds
-@pytest.mark.parametrize("source", ["array", "memory map", "zarr"])
-def test_embed_to_a_store_is_embed_in_memory(name, source, tmp_path, computed):
-    x = pictures()
-    expected = training.embed(encoder(), x)
-    opened = {"array": lambda: x, "memory map": lambda: mapped(x), "zarr": lambda: zarr.array(x, chunks=(9, 26, 25, 1))}
-    computed.clear()
-    found = training.embed(encoder(), opened[source](), tmp_path / "new" / name, rows=20)
-    assert (found.shape, found.dtype) == ((95, 5), np.float32)
-    np.testing.assert_allclose(found[:], expected, rtol=1e-5, atol=1e-5)
-    assert computed == [20, 20, 20, 20, 15]
+def opened(out):
+    return np.load(out, mmap_mode="r") if out.suffix == ".npy" else zarr.open_array(str(out), mode="r")
+
+
+def copied(whole, folder, **changes):
+    """A copy of a store, with something else in its mark."""
+    out = shutil.copytree(whole.parent, folder) / whole.name
+    mark = out.with_name(f"{out.name}.progress.json")
+    mark.write_text(json.dumps(json.loads(mark.read_text()) | changes))
+    return out, mark
+
+
+def test_embed_to_a_store_is_embed_in_memory(whole, tmp_path, computed):
+    x, out, expected = pictures(), tmp_path / "new" / whole.name, training.embed(encoder(), pictures())
+    for source in (mapped(x), zarr.array(x, chunks=(9, 26, 25, 1)), x):
+        shutil.rmtree(out.parent, ignore_errors=True)
+        computed.clear()
+        found = embedded(out, pixels=source)
+        assert (found.shape, found.dtype) == ((95, 5), np.float32)
+        np.testing.assert_allclose(found[:], expected, rtol=1e-5, atol=1e-5)
+        assert computed == [20, 20, 20, 20, 15]
     assert top_activations(found, 20).tolist() == top_activations(found[:], 20).tolist()
-    again = training.embed(encoder(), x, tmp_path / "new" / name, rows=20)
+    again = embedded(out, encoder=encoder.__wrapped__())
     assert np.array_equal(again[:], found[:])
     assert len(computed) == 5, "what is complete is not computed again"
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [name, f"{name}.lock", f"{name}.progress.json"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        out.name, f"{out.name}.lock", f"{out.name}.progress.json"]  # fmt: skip
     with pytest.raises((ValueError, PermissionError)):
         again[0] = 1
 
@@ -446,14 +460,14 @@ def die(*_, **__):
     raise Killed
 
 
-def die_in_the_third_call_of_the_encoder(patch, computed):
+def in_the_third_call_of_the_encoder(patch, computed):
     predict = keras.Model.predict
     patch.setattr(
         keras.Model, "predict", lambda self, x, **options: die() if len(computed) == 2 else predict(self, x, **options)
     )
 
 
-def die_with_half_of_the_third_rows_written(patch, computed):
+def with_half_of_the_third_rows_written(patch, computed):
     append = chunks.Store.append
 
     def half(store, values):
@@ -469,53 +483,33 @@ def counts_60(file):
     return str(file).endswith(".progress.json.part") and '"done": 60' in Path(file).read_text()
 
 
-def die_before_the_third_rows_are_counted(patch, computed):
-    replace = os.replace
-    patch.setattr(chunks.os, "replace", lambda a, b: die() if counts_60(a) else replace(a, b))
-
-
-def die_before_the_array_is_made(patch, computed):
-    patch.setattr(chunks.np.lib.format, "open_memmap", die)
-    patch.setattr(zarr, "create_array", die)
-
-
-def die_with_the_array_half_made(patch, computed):
+def with_the_array_half_made(patch, computed):
     patch.setattr(chunks.np.lib.format, "open_memmap", lambda path, *_: die(Path(path).write_bytes(b"\x93NUM")))
     patch.setattr(zarr, "create_array", lambda path, **_: die(Path(path).mkdir()))
 
 
 MOMENTS = {
-    die_in_the_third_call_of_the_encoder: 40,
-    die_with_half_of_the_third_rows_written: 40,
-    die_before_the_third_rows_are_counted: 40,
-    die_before_the_array_is_made: 0,
-    die_with_the_array_half_made: 0,
+    in_the_third_call_of_the_encoder: 40,
+    with_half_of_the_third_rows_written: 40,
+    with_the_array_half_made: 0,
 }
 
 
-@kinds
 @pytest.mark.parametrize("moment", MOMENTS, ids=lambda moment: moment.__name__)
-def test_embed_goes_on_after_a_kill_at_any_moment(name, moment, tmp_path, computed):
-    x = pictures()
-    expected = training.embed(encoder(), x, tmp_path / f"whole_{name}", rows=20)[:]
-    out = tmp_path / name
-    computed.clear()
+def test_embed_goes_on_after_it_died_at_any_moment(whole, moment, tmp_path, computed):
     with pytest.MonkeyPatch.context() as patch:
         moment(patch, computed)
         with pytest.raises(Killed):
-            training.embed(encoder(), x, out, rows=20)
+            embedded(tmp_path / whole.name)
     computed.clear()
-    found = training.embed(encoder(), x, out, rows=20)
-    assert np.array_equal(found[:], expected)
+    assert np.array_equal(embedded(tmp_path / whole.name)[:], opened(whole)[:])
     assert sum(computed) == 95 - MOMENTS[moment]
 
 
 CHILD = """
-import os, signal, sys
+import os, pathlib, signal, sys
 sys.path.insert(0, sys.argv[1])
-import numpy as np
 import test_chunks
-from embsel import chunks, training
 
 replace = os.replace
 def killing(part, mark):
@@ -523,11 +517,11 @@ def killing(part, mark):
         os.kill(os.getpid(), signal.SIGKILL)
     replace(part, mark)
 os.replace = killing
-training.embed(test_chunks.encoder(), test_chunks.pictures(), sys.argv[2], rows=20)
+test_chunks.embedded(pathlib.Path(sys.argv[2]))
 """
 
 
-@kinds
+@pytest.mark.parametrize("name", ["vectors.npy", pytest.param("vectors.zarr", marks=pytest.mark.long)])
 def test_embed_goes_on_after_kill_9(name, tmp_path, computed, root):
     out = tmp_path / name
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
@@ -537,11 +531,11 @@ def test_embed_goes_on_after_kill_9(name, tmp_path, computed, root):
     )  # fmt: skip
     assert child.returncode == -signal.SIGKILL, child.stderr
     assert json.loads((tmp_path / f"{name}.progress.json").read_text())["done"] == 40
-    before = np.array((np.load(out, mmap_mode="r") if name.endswith("npy") else zarr.open_array(out, mode="r"))[:40])
-    found = training.embed(encoder(), pictures(), out, rows=20)
+    before = np.array(opened(out)[:40])
+    found = embedded(out)
     assert computed == [20, 20, 15], "the finished chunks are not computed again"
     assert np.array_equal(found[:40], before)
-    assert np.array_equal(found[:], training.embed(encoder(), pictures(), tmp_path / f"whole_{name}", rows=20)[:])
+    assert np.array_equal(found[:], embedded(tmp_path / f"whole_{name}")[:])
 
 
 def changed():
@@ -550,35 +544,26 @@ def changed():
     return x
 
 
-OTHERS = {
-    "encoder": ({"encoder": lambda: encoder(1)}, "encoder: then .*, now "),
-    "activation": ({"encoder": lambda: encoder(activation="relu")}, "encoder: then .*, now "),
-    "width": ({"encoder": lambda: encoder(0, 6)}, r"shape: then \[95, 5\], now \[95, 6\]"),
-    "images": ({"pixels": lambda: pictures(seed=1)}, "images: then .*, now "),
-    "last image": ({"pixels": changed}, "images: then .*, now "),
-    "number of images": ({"pixels": lambda: pictures(94)}, r"shape: then \[95, 5\], now \[94, 5\]"),
-    "rows": ({"rows": lambda: 30}, "rows: then 20, now 30"),
-    "dtype": ({}, "dtype: then float16, now float32"),
-}
-
-
-@kinds
-@pytest.mark.parametrize("finished", [True, False])
-@pytest.mark.parametrize("other", OTHERS)
-def test_a_store_of_something_else_is_refused(name, finished, other, tmp_path, computed):
-    options = {"encoder": encoder, "pixels": pictures, "rows": lambda: 20}
-    out, mark = tmp_path / name, tmp_path / f"{name}.progress.json"
-    training.embed(**{key: make() for key, make in options.items()}, out=out)
-    known = json.loads(mark.read_text())
-    mark.write_text(
-        json.dumps(known | ({} if finished else {"done": 40}) | ({} if OTHERS[other][0] else {"dtype": "float16"}))
-    )
-    before, text = chunks.Store.array(fake_store(out))[:].copy(), mark.read_text()
-    computed.clear()
-    with pytest.raises(InputError, match=f"was begun with something else.*{OTHERS[other][1]}.*to start anew"):
-        training.embed(**{key: make() for key, make in (options | OTHERS[other][0]).items()}, out=out)
+def test_a_store_of_something_else_is_refused(whole, tmp_path, computed):
+    for other, message in (
+        ({"encoder": encoder(1)}, "encoder: then .*, now "),
+        ({"encoder": encoder(activation="relu")}, "encoder: then .*, now "),
+        ({"encoder": encoder(0, 6)}, r"shape: then \[95, 5\], now \[95, 6\]"),
+        ({"pixels": pictures(seed=1)}, "images: then .*, now "),
+        ({"pixels": changed()}, "images: then .*, now "),
+        ({"pixels": pictures(94)}, r"shape: then \[95, 5\], now \[94, 5\]"),
+        ({"rows": 30}, "rows: then 20, now 30"),
+        ({}, "dtype: then float16, now float32"),
+    ):
+        for done in (95, 40):
+            out, mark = copied(whole, tmp_path / "copy", done=done, **({} if other else {"dtype": "float16"}))
+            text = mark.read_text()
+            with pytest.raises(InputError, match=f"was begun with something else.*{message}.*to start anew"):
+                embedded(out, **other)
+            assert mark.read_text() == text
+            assert np.array_equal(opened(out)[:], opened(whole)[:])
+            shutil.rmtree(out.parent)
     assert computed == []
-    assert (mark.read_text(), before.tolist()) == (text, chunks.Store.array(fake_store(out))[:].tolist())
 
 
 def branched(width=3, dtype="float32", size=4):
@@ -591,56 +576,42 @@ def branched(width=3, dtype="float32", size=4):
 
 
 def test_an_encoder_is_known_by_what_it_does_and_not_by_the_names_of_its_layers():
-    for make in (encoder, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
+    fresh = encoder.__wrapped__
+    for make in (fresh, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
         assert training._digest_of_encoder(make()) == training._digest_of_encoder(make())
     mixed = [branched(dtype=f"mixed_{kind}") for kind in ("bfloat16", "float16")]
     others = [*mixed, branched(), branched(size=3), branched(2), encoder(), encoder(1)]
     assert len({training._digest_of_encoder(other) for other in others}) == len(others)
 
 
-def fake_store(path):
-    store = object.__new__(chunks.Store)
-    store.path = path
-    return store
-
-
-@kinds
-def test_what_embed_did_not_begin_is_left_alone(name, tmp_path):
-    out = tmp_path / name
+def test_what_embed_did_not_begin_is_left_alone_and_a_torn_mark_is_refused(whole, tmp_path):
+    out = tmp_path / whole.name
     out.write_text("precious")
     with pytest.raises(InputError, match=r"is there already, and no .*progress\.json says what it is made of"):
-        training.embed(encoder(), pictures(), out)
+        embedded(out)
     assert out.read_text() == "precious"
+    out, mark = copied(whole, tmp_path / "copy")
+    mark.write_text('{"done": ')
+    with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
+        embedded(out)
 
 
-@kinds
-def test_a_removed_array_is_made_anew_and_another_shape_is_refused(name, tmp_path, computed):
-    import shutil
-
-    out = tmp_path / name
-    expected = training.embed(encoder(), pictures(), out, rows=20)[:].copy()
+def test_a_removed_array_is_made_anew_and_another_shape_is_refused(whole, tmp_path, computed):
+    out, _ = copied(whole, tmp_path / "copy")
     shutil.rmtree(out) if out.is_dir() else out.unlink()
-    assert np.array_equal(training.embed(encoder(), pictures(), out, rows=20)[:], expected)
-    assert sum(computed) == 2 * 95
-    if name.endswith("npy"):
+    assert np.array_equal(embedded(out)[:], opened(whole)[:])
+    assert sum(computed) == 95
+    if out.suffix == ".npy":
         np.save(out, ones(3, 4))
     else:
         zarr.create_array(str(out), data=ones(3, 4), overwrite=True)
     with pytest.raises(InputError, match=r"has another shape or dtype than .*progress\.json says"):
-        training.embed(encoder(), pictures(), out, rows=20)
+        embedded(out)
 
 
-def test_a_torn_mark_is_refused(tmp_path):
-    out = tmp_path / "vectors.npy"
-    training.embed(encoder(), pictures(), out)
-    (tmp_path / "vectors.npy.progress.json").write_text('{"done": ')
-    with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
-        training.embed(encoder(), pictures(), out)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_embed_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for options, message in (
         ({"out": "vectors.npz"}, "out: expected a path that ends in .npy or .zarr, found 'vectors.npz'"),
         ({"rows": 0}, "rows: expected a whole number of at least 1, found 0"),
         ({"rows": 2.5}, "rows: expected a whole number"),
@@ -649,10 +620,7 @@ def test_a_torn_mark_is_refused(tmp_path):
         ({"pixels": pictures()[:0]}, r"pixels: .*not empty, found uint8 of shape \(0, 26, 25, 1\)"),
         ({"pixels": [1, 2]}, "pixels: .*found None of shape None"),
         ({"pixels": pictures()[:, :20]}, "24 x 24 pixels, and the images have only 20 x 25"),
-    ],
-)
-def test_embed_refuses(options, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=message):
-        training.embed(**({"encoder": encoder(), "pixels": pictures(), "out": "vectors.npy"} | options))
+    ):
+        with pytest.raises(InputError, match=message):
+            embedded(**({"out": "vectors.npy"} | options))
     assert list(tmp_path.iterdir()) == []

@@ -71,33 +71,36 @@ def blobs(rng, count=5, each=12, elements=3):
     return np.concatenate([rng.normal(2 * rng.normal(size=elements), 1, (each, elements)) for _ in range(count)])
 
 
-SHAPES = [(30, 4, 9), (25, 1, 8), (12, 20, 12), (40, 3, 1), (1, 2, 1)]
-sizes = pytest.mark.parametrize(("rows", "elements", "k"), SHAPES)
+SHAPES = [(40, 4, 9), (25, 1, 8), (12, 20, 12), (60, 20, 5), (40, 3, 1), (1, 2, 1)]  # rows, elements, k
 
 # --- farthest first ---
 
 
-@sizes
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_farthest_first_equals_its_definition(rows, elements, k, dtype):
-    embeddings = np.random.default_rng(2).normal(size=(rows, elements)).astype(dtype)
-    assert farthest_first(embeddings, k).tolist() == farthest_by_definition(embeddings.astype(float), k)
+def test_farthest_first_equals_its_definition(dtype):
+    for rows, elements, k in SHAPES:
+        embeddings = np.random.default_rng(2).normal(size=(rows, elements)).astype(dtype)
+        assert farthest_first(embeddings, k).tolist() == farthest_by_definition(embeddings.astype(float), k), rows
 
 
 @given(st.integers(1, 3), st.integers(0, 2**32), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50)
 def test_farthest_first_takes_the_lowest_of_equals(elements, seed, data):
     embeddings = np.random.default_rng(seed).integers(0, 4, (16, elements))  # 16: their mean is exact as well
     k = data.draw(st.integers(1, 16))
     assert farthest_first(embeddings, k).tolist() == farthest_by_definition(embeddings, k)
 
 
-@pytest.mark.parametrize(("rows", "elements", "k"), [(2000, 216, 300), (3000, 3, 200), (500, 1, 20)])
+@pytest.mark.parametrize(("rows", "elements", "k"), [(2000, 216, 300), (3000, 3, 200)])
 def test_farthest_first_equals_an_independent_implementation(rows, elements, k):
-    """Farthest-point sampling, as point clouds are thinned out by it; it is told where to begin."""
-    embeddings = np.random.default_rng(7).normal(size=(rows, elements)).astype(np.float32)
-    found = farthest_first(embeddings, k)
-    assert fpsample.fps_sampling(embeddings, k, start_idx=int(found[0])).tolist() == found.tolist()
+    """Farthest-point sampling, as point clouds are thinned out by it; told where to begin, it takes the last of equals.
+
+    All that is calculated here are integers that float32 holds: no processor rounds anything.
+    """
+    embeddings = np.random.default_rng(7).integers(0, 100, (rows, elements)).astype(np.float32)
+    found = rows - 1 - farthest_first(embeddings, k)
+    backwards = np.ascontiguousarray(embeddings[::-1])
+    assert fpsample.fps_sampling(backwards, k, start_idx=int(found[0])).tolist() == found.tolist()
 
 
 def test_farthest_first_loses_no_digits_far_from_zero():
@@ -107,22 +110,10 @@ def test_farthest_first_loses_no_digits_far_from_zero():
     assert farthest_first(grid + np.float32(2**20), 5).tolist() == expected
 
 
-def test_farthest_first_is_within_twice_the_best_cover():
-    rng = np.random.default_rng(0)
-    for _ in range(5):
-        embeddings = rng.normal(size=(9, 2))
-        apart = cdist(embeddings, embeddings)
-        radius = apart[:, farthest_first(embeddings, 3)].min(axis=1).max()
-        best = min(
-            apart[:, [a, b, c]].min(axis=1).max() for a in range(9) for b in range(a + 1, 9) for c in range(b + 1, 9)
-        )
-        assert best <= radius <= 2 * best
-
-
 # --- clusters ---
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_kmeans_prototypes_are_those_of_another_implementation(seed, monkeypatch):
     monkeypatch.setattr(coresets, "PASSES", 200)  # both until nothing moves
     embeddings = blobs(np.random.default_rng(100 + seed))
@@ -133,18 +124,6 @@ def test_kmeans_prototypes_are_those_of_another_implementation(seed, monkeypatch
     shortest = [lengths[groups == groups[row]].min() for row in found]
     assert lengths[found] == pytest.approx(shortest), "in a cluster of two, both are as near to its centre"
     assert (np.diff(lengths[found]) >= -1e-9).all(), "the nearest to its centre comes first"
-
-
-def test_each_clump_has_its_prototype():
-    rng = np.random.default_rng(1)
-    centres = 100 * np.arange(6)[:, None] * np.ones(2)
-    embeddings = (centres[:, None] + rng.normal(size=(6, 15, 2))).reshape(-1, 2)
-    embeddings[::15] = centres + 0.001  # one row of each clump lies at its centre, as good as
-    for seed in range(50):
-        found = kmeans_prototypes(embeddings, 6, seed=seed)
-        if len(set(found // 15)) == 6:  # k-means found the clumps: from some random starts it cannot
-            break
-    assert len(set(found // 15)) == 6
 
 
 def test_fewer_distinct_rows_than_clusters_give_second_rows():
@@ -161,7 +140,7 @@ def test_groups_give_their_cheapest_rows_in_turn(rows, data):
     assert coresets._in_turn(groups, cost, k).tolist() == in_turn_by_definition(groups, cost, k)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_density_typical_equals_its_definition(seed, monkeypatch):
     monkeypatch.setattr(coresets, "PASSES", 200)
     monkeypatch.setattr(coresets, "NEIGHBOURS", 4)
@@ -175,28 +154,22 @@ def test_density_typical_equals_its_definition(seed, monkeypatch):
     assert density_typical(embeddings, 20, seed=seed, clusters=6).tolist() == expected
 
 
-def test_a_row_alone_is_the_least_typical():
-    embeddings = np.concatenate([[[1e3, 1e3]], np.random.default_rng(0).normal(size=(20, 2))])
-    assert density_typical(embeddings, 21, clusters=2, seed=1)[-1] == 0
-    assert 0 not in density_typical(embeddings, 20, clusters=2, seed=1)
-
-
-@pytest.mark.parametrize("wrong", [0, 2.0, None])
-def test_a_number_of_clusters_is_one(wrong):
-    with pytest.raises(InputError, match="clusters: expected a whole number of at least 1"):
-        density_typical(np.eye(9), 3, clusters=wrong)
+def test_a_number_of_clusters_is_one():
+    for wrong in (0, 2.0, None):
+        with pytest.raises(InputError, match="clusters: expected a whole number of at least 1"):
+            density_typical(np.eye(9), 3, clusters=wrong)
 
 
 # --- facility location ---
 
 
-@pytest.mark.parametrize(("rows", "elements", "k"), [(40, 4, 9), (30, 1, 6), (60, 20, 5), (40, 3, 1), (1, 2, 1)])
-def test_facility_location_equals_its_definition(rows, elements, k):
-    embeddings = np.random.default_rng(6).normal(size=(rows, elements))
-    assert facility_location(embeddings, k).tolist() == covering_by_definition(embeddings, k)
+def test_facility_location_equals_its_definition():
+    for rows, elements, k in SHAPES[:2] + SHAPES[3:]:  # not where every row is picked: then two may save the same
+        embeddings = np.random.default_rng(6).normal(size=(rows, elements))
+        assert facility_location(embeddings, k).tolist() == covering_by_definition(embeddings, k), rows
 
 
-@pytest.mark.parametrize(("rows", "elements", "k"), [(300, 216, 60), (500, 3, 40), (400, 20, 80)])
+@pytest.mark.parametrize(("rows", "elements", "k"), [(300, 216, 60), (500, 3, 40)])
 def test_facility_location_equals_an_independent_implementation(rows, elements, k):
     """The BUILD phase of PAM is the same greedy: each medoid is the row that lowers the sum of distances most.
 
@@ -208,21 +181,11 @@ def test_facility_location_equals_an_independent_implementation(rows, elements, 
 
 
 @given(st.integers(0, 2**32), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 def test_facility_location_takes_the_lowest_of_equals(seed, data):
     embeddings = np.random.default_rng(seed).integers(0, 5, (14, 1))  # on a line: distances are integers
     k = data.draw(st.integers(1, 14))
     assert facility_location(embeddings, k).tolist() == covering_by_definition(embeddings, k)
-
-
-def test_the_order_of_the_rows_decides_only_between_equals():
-    """Of two rows that are nearest to each other and far from all picks, either saves the same."""
-    rng = np.random.default_rng(5)
-    embeddings = rng.normal(size=(60, 3))
-    apart, moved = cdist(embeddings, embeddings), rng.permutation(60)
-    found, again = facility_location(embeddings, 60), moved[facility_location(embeddings[moved], 60)]
-    sums, others = ([apart[:, picks[:k]].min(axis=1).sum() for k in range(1, 61)] for picks in (found, again))
-    assert sums == pytest.approx(others)
 
 
 def test_facility_location_goes_class_by_class():
@@ -287,10 +250,10 @@ def test_equal_rows_come_in_their_order():
 
 
 @pytest.mark.parametrize("select", [margin, el2n])
-@pytest.mark.parametrize("wrong", [np.ones((4, 3)), np.ones((4, 1)), [[1.5, -0.5]] * 4, [[0.2, 0.2]] * 4])
-def test_what_is_no_probability_is_refused(select, wrong):
-    with pytest.raises(InputError, match=rf"embeddings: {select.__name__} expected a proxy's class probabilities"):
-        select(wrong, 2, labels=[0, 0, 0, 0])
+def test_what_is_no_probability_is_refused(select):
+    for wrong in (np.ones((4, 3)), np.ones((4, 1)), [[1.5, -0.5]] * 4, [[0.2, 0.2]] * 4):
+        with pytest.raises(InputError, match=rf"embeddings: {select.__name__} expected a proxy's class probabilities"):
+            select(wrong, 2, labels=[0, 0, 0, 0])
 
 
 def test_a_label_without_a_class_is_refused():
@@ -301,13 +264,12 @@ def test_a_label_without_a_class_is_refused():
 # --- Equation 3 ---
 
 
-@pytest.mark.parametrize("k", [2, 3, 50])
-def test_dispersion_is_the_mean_distance_of_two_rows(k):
+def test_dispersion_is_the_mean_distance_of_two_rows():
     embeddings = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
-    rows = np.random.default_rng(1).choice(60, k, replace=False)
-    assert dispersion(embeddings, rows) == pytest.approx(pdist(embeddings[rows].astype(float)).mean())
-    papers_sum = sum(math.dist(a, b) for a in embeddings[rows].tolist() for b in embeddings[rows].tolist())
-    assert dispersion(embeddings, rows) * k * (k - 1) == pytest.approx(papers_sum)
+    for k in (2, 3, 50):
+        rows = np.random.default_rng(1).choice(60, k, replace=False)
+        papers_sum = sum(math.dist(a, b) for a in embeddings[rows].tolist() for b in embeddings[rows].tolist())
+        assert dispersion(embeddings, rows) * k * (k - 1) == pytest.approx(papers_sum)
 
 
 def test_dispersion_in_chunks_is_the_same():
@@ -322,18 +284,10 @@ def test_dispersion_of_duplicates_and_of_one_row():
     assert dispersion(embeddings, [0, 1, 1]) == pytest.approx(2 * (5 + 5 + 0) / 6)
 
 
-def test_dispersion_sees_what_farthest_first_is_for():
-    embeddings = np.random.default_rng(0).normal(size=(300, 4))
-    assert dispersion(embeddings, farthest_first(embeddings, 30)) > 1.2 * dispersion(embeddings, np.arange(30))
-
-
-@pytest.mark.parametrize("rows", [[], [0.0, 1.0], [[0, 1]], [0, 9], [-1, 0], [True, False], ["0"]])
-def test_dispersion_refuses_what_is_no_row(rows):
-    with pytest.raises(InputError, match=r"rows: expected row numbers \(k,\) from 0 to 8"):
-        dispersion(np.eye(9), rows)
-
-
-@pytest.mark.parametrize(("wrong", "found"), [(np.ones(9), r"\(9,\)"), (np.full((9, 2), np.nan), "nan")])
-def test_dispersion_refuses_what_is_no_embedding(wrong, found):
-    with pytest.raises(InputError, match=f"embeddings: expected .*found {found}"):
-        dispersion(wrong, [0, 1])
+def test_dispersion_refuses_what_is_no_row_and_no_embedding():
+    for rows in ([], [0.0, 1.0], [[0, 1]], [0, 9], [-1, 0], [True, False], ["0"]):
+        with pytest.raises(InputError, match=r"rows: expected row numbers \(k,\) from 0 to 8"):
+            dispersion(np.eye(9), rows)
+    for wrong, found in ((np.ones(9), r"\(9,\)"), (np.full((9, 2), np.nan), "nan")):
+        with pytest.raises(InputError, match=f"embeddings: expected .*found {found}"):
+            dispersion(wrong, [0, 1])
