@@ -65,98 +65,99 @@ def level(spec):
     return 0.60
 
 
-def answers_of(records, others=()):
-    return {row.objection: row for row in objections.objections(records, others)}
-
-
 @pytest.fixture(scope="module")
 def worlds():
     return {truth.__name__: a_world(truth) for truth in (beaten, winning, level)}
 
 
-def test_every_objection_is_answered_once_its_runs_are_there(worlds):
-    rows = objections.objections(worlds["beaten"])
-    assert len(rows) == 14
-    unanswered = [row.objection for row in rows if row.answer == NOT_RECORDED]
+@pytest.fixture(scope="module")
+def others():
+    """The records on another dataset, of the world in which the filter is beaten."""
+    return a_world(winning, OTHER, ("other-data",), "shapes-20")
+
+
+@pytest.fixture(scope="module")
+def rows(worlds, others):
+    """The answers in each world, by the objection."""
+    more = {"beaten": others}
+    found = {name: objections.objections(records, more.get(name, ())) for name, records in worlds.items()}
+    return {name: {row.objection: row for row in answers} for name, answers in found.items()}
+
+
+def test_every_objection_is_answered_once_its_runs_are_there(rows):
+    found = rows["beaten"].values()
+    assert len(found) == 14
+    unanswered = [row.objection for row in found if row.answer == NOT_RECORDED]
     assert unanswered == ["Figure 6 compares training losses of different sets"]  # this world has no race
-    assert all(row.runs for row in rows if row.objection not in unanswered)
+    assert all(row.runs for row in found if row.objection not in unanswered)
 
 
 def test_without_its_runs_an_objection_waits(worlds):
     base = [record for record in worlds["beaten"] if getattr(record.spec, "selector", None) == ALL]
-    rows = objections.objections(base)
-    assert {row.answer for row in rows} == {NOT_RECORDED}
-    assert all(row.runs == () for row in rows)
+    assert {(row.answer, row.runs) for row in objections.objections(base)} == {(NOT_RECORDED, ())}
 
 
-FILTER_AGAINST_CHANCE = (
-    "Settings are not tuned for each arm",
-    "Augmentation blurs what the subset does",
-    "SGD with momentum only",
-    "One dataset, one network, few runs",
-)
-
-
-@pytest.mark.parametrize("objection", FILTER_AGAINST_CHANCE)
 @pytest.mark.parametrize(
     ("world", "word", "mean"),
     [("beaten", "worse than random", -5), ("winning", "better than random", 5), ("level", "not to be told from", 0)],
 )
-def test_the_verdict_on_the_filter_follows_the_runs(worlds, objection, world, word, mean):
-    answer = answers_of(worlds[world])[objection].answer
-    assert word in answer
-    assert abs(float(re.search(r"([+-][\d.]+) ± ", answer)[1]) - mean) < 0.3
+def test_the_verdict_on_the_filter_follows_the_runs(rows, world, word, mean):
+    for objection in (
+        "Settings are not tuned for each arm",
+        "Augmentation blurs what the subset does",
+        "SGD with momentum only",
+        "One dataset, one network, few runs",
+    ):
+        answer = rows[world][objection].answer
+        assert word in answer, objection
+        assert abs(float(re.search(r"([+-][\d.]+) ± ", answer)[1]) - mean) < 0.3, objection
 
 
-def test_the_bill_is_the_ledgers(worlds):
-    answer = answers_of(worlds["beaten"])["The encoder's time is neither told nor charged"].answer
+def test_the_bill_is_the_ledgers(rows):
+    answer = rows["beaten"]["The encoder's time is neither told nor charged"].answer
     short, full = 66 + 0.5 + 2 + 30 * referee.SHORT, 2 + 30
     assert "takes 2.2 ± 0.0 (n = 3) times the full run's training" in answer
     assert f"takes {short / full:.1f} ± 0.0 (n = 3) times the full run's total time" in answer
 
 
-def test_the_share_that_does_as_well_is_read_off_the_random_curve(worlds):
-    answer = answers_of(worlds["beaten"])["A random 20 % does about as well"].answer
+def test_the_share_that_does_as_well_is_read_off_the_random_curve(rows):
+    answer = rows["beaten"]["A random 20 % does about as well"].answer
     images = int(re.search(r"([\d,]+) random images", answer)[1].replace(",", ""))
     assert images == pytest.approx(4320 / 2**2.5, rel=0.1)  # five points are two and a half halvings
 
 
-def test_the_selectors_are_counted(worlds):
+def test_the_selectors_are_counted(worlds, rows):
     arms = len(report.comparison(worlds["beaten"], names=report.NAMES)) - 2
-    assert f"of {arms} selectors 0 are better than random, 1 worse, {arms - 1} not" in (
-        answers_of(worlds["beaten"])["Random is the only baseline"].answer
-    )
-    assert "the highest is *filter, refill*, +5." in answers_of(worlds["winning"])["Random is the only baseline"].answer
+    beaten, winning = (rows[world]["Random is the only baseline"].answer for world in ("beaten", "winning"))
+    assert f"of {arms} selectors 0 are better than random, 1 worse, {arms - 1} not" in beaten
+    assert "the highest is *filter, refill*, +5." in winning
 
 
-def test_the_smallest_class_is_told(worlds):
-    answer = answers_of(worlds["beaten"])["No class is guaranteed a place"].answer
+def test_the_smallest_class_is_told(rows):
+    answer = rows["beaten"]["No class is guaranteed a place"].answer
     assert "smallest class has 132 images where 432" in answer
     assert "better than without" in answer
 
 
-def test_the_grid_of_sizes_is_counted(worlds):
-    objection = "No rule for the embedding's size or for k"
-    answer = answers_of(worlds["beaten"])[objection].answer
-    assert answer.startswith("of 9 combinations the filter is better than random in 0, worse in 9, not to be told")
-    assert answer.endswith("from -5.0 ± 0.4 points (n = 3) to -5.0 ± 0.4 points (n = 3)")
-    assert "better than random in 9, worse in 0" in answers_of(worlds["winning"])[objection].answer
+def test_the_grid_of_sizes_is_counted(rows):
+    beaten, winning = (rows[w]["No rule for the embedding's size or for k"].answer for w in ("beaten", "winning"))
+    assert beaten.startswith("of 9 combinations the filter is better than random in 0, worse in 9, not to be told")
+    assert beaten.endswith("from -5.0 ± 0.4 points (n = 3) to -5.0 ± 0.4 points (n = 3)")
+    assert "better than random in 9, worse in 0" in winning
 
 
-def test_a_second_dataset_is_named(worlds):
-    others = a_world(winning, OTHER, ("other-data",), "shapes-20")
-    answer = answers_of(worlds["beaten"], others)["One dataset, one network, few runs"].answer
+def test_a_second_dataset_is_named(rows):
+    answer = rows["beaten"]["One dataset, one network, few runs"].answer
     assert re.search(r"a small ResNet: -\d.* worse than random; shapes-20: \+\d.* better than random", answer)
 
 
-def test_short_full_runs_are_set_against_the_recipes(worlds):
-    answer = answers_of(worlds["level"])["The full run is better at equal updates"].answer
-    recipes = objections.choosing(worlds["level"])
-    assert f"of {len(recipes)} recipes 0 are ahead" in answer
+def test_short_full_runs_are_set_against_the_recipes(worlds, rows):
+    answer = rows["level"]["The full run is better at equal updates"].answer
+    assert f"of {len(objections.choosing(worlds['level']))} recipes 0 are ahead" in answer
 
 
-def test_where_smaller_can_be_faster(worlds):
-    answer = answers_of(worlds["beaten"])["Fitting into memory saves no time"].answer
+def test_where_smaller_can_be_faster(rows):
+    answer = rows["beaten"]["Fitting into memory saves no time"].answer
     turns, overlapped = (10 + 60) / (10 + 5), 60 / 10
     assert "from the same memory: 1.00 ± 0.00" in answer
     assert f"every time: {turns:.2f} ± 0.00 (n = 3) times the images a second in turns, {overlapped:.2f} ±" in answer
@@ -175,8 +176,8 @@ def steady(spec):
 
 
 def test_the_front_page_says_so_if_nothing_pays():
-    (said,) = objections.findings(recipes_where(steady))
-    recipes = objections.choosing(recipes_where(steady))
+    records = recipes_where(steady)
+    (said,), recipes = objections.findings(records), objections.choosing(records)
     assert len(recipes) == 12  # the run whose rate falls to zero chooses nothing
     assert f"Of {len(recipes)} recipes none does" in said
 

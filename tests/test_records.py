@@ -47,50 +47,33 @@ def read(folder):
     ("changes", "message"),
     [
         ({"selector": "top_activation"}, r"no selector named 'top_activation'; did you mean 'top_activations'"),
-        ({"selector": "al"}, r"no selector named 'al'; did you mean 'all'\?"),
         ({"selector": "zzz"}, r"no selector named 'zzz'; known: .*random_subset, .*top_activations, "),
         ({"split": -1}, r"Run\.split must be of type int, from 0 to 100, not -1\."),
         ({"split": 101}, r"Run\.split must be of type int, from 0 to 100, not 101\."),
         ({"split": 50.0}, r"Run\.split must be of type int, from 0 to 100, not 50\.0\."),
         ({"rate": 0.0}, r"Run\.rate must be of type float, above 0 and finite, not 0\.0\."),
-        ({"rate": -0.1}, r"Run\.rate must be of type float, above 0 and finite, not -0\.1\."),
         ({"rate": float("nan")}, r"Run\.rate .* not nan\."),
         ({"rate": float("inf")}, r"Run\.rate .* not inf\."),
         ({"rate": "0.1"}, r"Run\.rate must be of type float, .* not '0\.1'\."),
         ({"steps": 0}, r"Run\.steps must be of type int, above 0 and finite, not 0\."),
         ({"steps": True}, r"Run\.steps must be of type int, above 0 and finite, not True\."),
-        ({"steps": 1.5}, r"Run\.steps must be of type int, above 0 and finite, not 1\.5\."),
         ({"batch": 0}, r"Run\.batch must be of type int, above 0 and finite, not 0\."),
         ({"width": 0}, r"Run\.width must be of type int, above 0 and finite, not 0\."),
         ({"curve_images": 0}, r"Run\.curve_images must be of type int, above 0 and finite, not 0\."),
         ({"every": 0}, r"Run\.every must be of type int \| None, above 0 and finite, not 0\."),
         ({"keep": None}, r"The selector 'top_activations' needs the number of images to keep: give Run\.keep\."),
         ({"keep": 0}, r"Run\.keep must be of type int \| None, above 0 and finite, not 0\."),
-        ({"keep": 36.0}, r"Run\.keep .* not 36\.0\."),
         ({"embedding": None}, r"The selector 'top_activations' needs embeddings: give the Run an Autoencoder\."),
         ({"embedding": {"steps": 3}}, r"Run\.embedding must be of type .*Spec"),
         ({"divide_by": "varianc"}, r"no way to standardise named 'varianc'; did you mean 'variance'"),
-        ({"divide_by": "x"}, r"no way to standardise named 'x'; known: deviation, variance\."),
         ({"seed": -1}, r"Run\.seed must be of type int, at least 0, not -1\."),
         ({"seed": np.int64(1)}, r"Run\.seed must be of type int"),
-        ({"seed": True}, r"Run\.seed must be of type int, .* not True\."),
-        ({"momentum": -0.1}, r"Run\.momentum must be of type float, from 0 to 1, not -0\.1\."),
         ({"momentum": 1.1}, r"Run\.momentum must be of type float, from 0 to 1, not 1\.1\."),
-        ({"norm_momentum": 1.1}, r"Run\.norm_momentum must be of type float, from 0 to 1, not 1\.1\."),
-        ({"norm_momentum": None}, r"Run\.norm_momentum must be of type float, .* not None\."),
-        ({"averaging": -0.1}, r"Run\.averaging must be of type float \| None, from 0 to 1, not -0\.1\."),
+        ({"norm_momentum": -0.1}, r"Run\.norm_momentum must be of type float, from 0 to 1, not -0\.1\."),
         ({"averaging": 2}, r"Run\.averaging must be of type float \| None, from 0 to 1, not 2\.0\."),
-        ({"averaging": float("nan")}, r"Run\.averaging must be .* from 0 to 1, not nan\."),
         ({"averaging": "slow"}, r"Run\.averaging must be of type float \| None, .* not 'slow'\."),
-        ({"averaging": True}, r"Run\.averaging must be of type float \| None, .* not True\."),
         ({"budget": 0}, r"Run\.budget must be of type float \| None, above 0 and finite, not 0\.0\."),
-        ({"budget": -1.5}, r"Run\.budget must be .*, above 0 and finite, not -1\.5\."),
-        ({"budget": float("inf")}, r"Run\.budget .* not inf\."),
-        ({"budget": float("nan")}, r"Run\.budget .* not nan\."),
-        ({"budget": "7 min"}, r"Run\.budget must be of type float \| None, .* not '7 min'\."),
         ({"feed": "encode"}, r"no feed named 'encode'; did you mean 'encoded'\?$"),
-        ({"feed": "x"}, r"no feed named 'x'; known: device, encoded, host\.$"),
-        ({"feed": None}, r"Run\.feed must be of type str, not None\."),
         ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
         ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
     ],
@@ -104,14 +87,10 @@ def test_a_run_that_cannot_be_is_refused(changes, message):
     ("changes", "message"),
     [
         ({"steps": -1}, r"Autoencoder\.steps must be of type int, at least 0, not -1\."),
-        ({"steps": True}, r"Autoencoder\.steps must be .* not True\."),
         ({"batch": 1.5}, r"Autoencoder\.batch must be .* not 1\.5\."),
-        ({"rate": 0}, r"Autoencoder\.rate must be of type float, above 0 and finite, not 0\.0\."),
-        ({"seed": -3}, r"Autoencoder\.seed must be of type int, at least 0, not -3\."),
         ({"widths": 8}, r"Autoencoder\.widths must be of type tuple, not 8\."),
         ({"widths": (8, 8)}, r"Autoencoder\.widths must be three .* not \(8, 8\)\."),
         ({"widths": (8, 0, 8)}, r"Autoencoder\.widths must be three whole numbers of at least 1, not \(8, 0, 8\)\."),
-        ({"widths": [8, 8.0, 8]}, r"Autoencoder\.widths must be three .* not \(8, 8\.0, 8\)\."),
         ({"final": 3}, r"Autoencoder\.final must be of type str \| None, not 3\."),
     ],
 )
@@ -120,14 +99,9 @@ def test_an_autoencoder_that_cannot_be_is_refused(changes, message):
         dataclasses.replace(AUTOENCODER, **changes)
 
 
-@pytest.mark.parametrize("split", [0, 1, 50, 100])
-def test_both_ends_of_a_split_are_allowed(split):
-    assert dataclasses.replace(RUN, split=split).split == split
-
-
-def test_only_a_selector_that_uses_embeddings_needs_them():
-    for name in ("random_subset", "stratified_random"):
-        assert dataclasses.replace(RUN, selector=name, embedding=None).embedding is None
+def test_both_ends_of_a_split_are_allowed_and_only_a_selector_that_uses_embeddings_needs_them():
+    assert [dataclasses.replace(RUN, split=split).split for split in (0, 100)] == [0, 100]
+    assert dataclasses.replace(RUN, selector="random_subset", embedding=None).embedding is None
     assert BASELINE.keep is None
 
 
@@ -149,11 +123,8 @@ def test_the_keys_of_recorded_runs_do_not_change():
     assert key(run) == key(RUN)
 
 
-def test_the_committed_records_keep_their_keys():
-    """A run that is recorded must not be asked for again: the keys are those that stand in the lines themselves."""
-    lines = (records.RESULTS / "laptop.jsonl").read_text(encoding="utf-8").splitlines()
-    written = [json.loads(line)["key"] for line in lines]
-    assert [key(Record.from_json(line).spec) for line in lines] == written
+def test_the_committed_records_are_found_under_their_keys():
+    """A run that is recorded must not be asked for again. That each line has its own key: tests/test_report.py."""
     pinned = {"f948395f2299": "all", "a3fe47fa834e": "top_activations", "3d86b9a2dcb1": None}
     found = Store().records()
     assert {name: getattr(found[name].spec, "selector", None) for name in pinned} == pinned
@@ -243,16 +214,21 @@ def test_a_record_comes_back_from_its_line(spec, metrics, ledger, where, curve):
     assert key(again.spec) == key(spec) == json.loads(line)["key"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_is_not_finite_is_refused_by_name(value):
-    good = a_record()
-    for changes, name in [
-        ({"metrics": good.metrics | {"test_loss": value}}, "test_loss"),
-        ({"curve": good.curve | {"loss": [1.0, value]}}, "loss"),
-        ({"ledger": [{"stage": "embedding", "seconds": value, "samples": 1}]}, "embedding"),
-    ]:
-        with pytest.raises(InputError, match=rf"NaN or infinity in: {name}\.$"):
-            dataclasses.replace(good, **changes).to_json()
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"metrics": {"test_loss": float("nan")}}, "test_loss"),
+        ({"curve": {"loss": [1.0, float("inf")]}}, "loss"),
+        ({"ledger": [{"stage": "embedding", "seconds": -float("inf"), "samples": 1}]}, "embedding"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_by_name_and_leaves_the_file_as_it_was(tmp_path, changes, name):
+    store = Store(tmp_path)
+    store.append(a_record())
+    before = (tmp_path / "tiny.jsonl").read_bytes()
+    with pytest.raises(InputError, match=rf"NaN or infinity in: {name}\.$"):
+        store.append(a_record(RUN, **changes))
+    assert (tmp_path / "tiny.jsonl").read_bytes() == before
 
 
 def altered(**changes):
@@ -264,8 +240,6 @@ BROKEN = {
     "empty": ("", "not a record that can be read"),
     "torn": (a_record().to_json()[:-1], "not a record that can be read"),
     "a number": ("17", "not a record that can be read"),
-    "null": ("null", "not a record that can be read"),
-    "a list": ("[1, 2]", "not a record that can be read"),
     "another object": ('{"name": "someone"}', r"not a record that can be read \(KeyError: 'version'\)"),
     "deep": ("[" * 100_000, r"not a record that can be read \(RecursionError"),
     "a later version": (LATER, rf"record version {records.VERSION + 1} is of a later embsel"),
@@ -273,8 +247,6 @@ BROKEN = {
     "unknown kind": (altered(kind="Sweep"), r"not a record that can be read \(KeyError: 'Sweep'\)"),
     "unknown field": (altered(spec=dataclasses.asdict(RUN) | {"warmup": 3}), "warmup"),
     "unknown selector": (altered(spec=dataclasses.asdict(RUN) | {"selector": "x"}), "no selector named 'x'"),
-    "no spec": (altered(spec=None), "not a record that can be read"),
-    "a spec in words": (altered(spec="steps"), "not a record that can be read"),
     "bad embedding": (altered(spec=dataclasses.asdict(RUN) | {"embedding": "x"}), "not a record that can be read"),
     "no steps": (altered(spec={"dataset": "d", "selector": "all"}), "not a record that can be read"),
     "a member missing": (json.dumps({k: v for k, v in json.loads(LATER).items() if k != "ledger"} | {"version": 1}),
@@ -326,22 +298,15 @@ def test_find_by_fields_and_profile():
 
 
 def test_append_then_read_in_order(tmp_path):
-    store, ours = Store(tmp_path / "not" / "there" / "yet"), seeds([3, 1, 2])
+    store, ours = Store(tmp_path / "not" / "there" / "yet"), [*seeds([3, 1, 2]), a_record(RUN, profile="paper")]
     assert store.records() == {}
     assert not store.folder.exists()  # reading makes nothing
-    assert [store.append(record) for record in ours] == [True] * 3
+    assert [store.append(record) for record in ours] == [True] * 4
     found = store.records()
-    assert list(found) == [key(record.spec) for record in ours]
-    assert list(found.values()) == ours
-    assert [file.name for file in store.folder.glob("*.jsonl")] == ["tiny.jsonl"]
-
-
-def test_one_file_for_each_profile(tmp_path):
-    store = Store(tmp_path)
-    store.append(a_record(BASELINE, profile="tiny"))
-    store.append(a_record(RUN, profile="paper"))
-    assert {file.name for file in tmp_path.glob("*.jsonl")} == {"tiny.jsonl", "paper.jsonl"}
-    assert set(store.records()) == {key(BASELINE), key(RUN)}
+    assert {file.name for file in store.folder.glob("*.jsonl")} == {"tiny.jsonl", "paper.jsonl"}
+    in_tiny = [record for record in found.values() if record.provenance["profile"] == "tiny"]
+    assert in_tiny == ours[:3]
+    assert found == {key(record.spec): record for record in ours}
 
 
 def test_a_key_is_written_once(tmp_path):
@@ -353,15 +318,6 @@ def test_a_key_is_written_once(tmp_path):
     assert (tmp_path / "tiny.jsonl").read_bytes() == before
     assert not (tmp_path / "paper.jsonl").exists()
     assert list(store.records().values()) == [first]
-
-
-def test_a_record_that_cannot_be_written_leaves_the_file_as_it_was(tmp_path):
-    store = Store(tmp_path)
-    store.append(a_record())
-    before = (tmp_path / "tiny.jsonl").read_bytes()
-    with pytest.raises(InputError, match="test_loss"):
-        store.append(a_record(RUN, metrics={"test_loss": float("nan")}))
-    assert (tmp_path / "tiny.jsonl").read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore:.*is skipped")  # by `append`, which reads as well
@@ -415,18 +371,6 @@ def test_the_first_of_two_lines_of_one_key_counts(tmp_path):
     first, second = a_record(), a_record(metrics={"test_loss": 0.0, "test_accuracy": 1.0})
     (tmp_path / "tiny.jsonl").write_text(first.to_json() + "\n" + second.to_json() + "\n")
     assert list(Store(tmp_path).records().values()) == [first]
-
-
-@pytest.mark.filterwarnings("ignore:.*is skipped")  # by `append`, which reads as well
-def test_what_a_later_version_wrote_is_kept(tmp_path):
-    (tmp_path / "tiny.jsonl").write_text(LATER + "\n")
-    Store(tmp_path).append(a_record())
-    found, said = read(tmp_path)
-    assert list(found) == [key(BASELINE)]
-    (line,) = said
-    assert line.startswith("tiny.jsonl, line 1 is skipped: ")
-    assert f"record version {records.VERSION + 1} is of a later embsel" in line
-    assert (tmp_path / "tiny.jsonl").read_text().startswith(LATER + "\n")
 
 
 def write_some(folder, numbers, ready, answers):
