@@ -1,7 +1,7 @@
 """Keras layers that turn image numbers into network inputs, each image on its own and all of it on the device.
 
-Pixels are float32 in [0, 1] unless a layer says otherwise. Keras' own random layers draw one crop for a whole batch;
-these draw one for each image (paper, section 4.1.2).
+Pixels are in [0, 1], of the type that Keras is set to (float32), unless a layer says otherwise. Keras' own random
+layers draw one crop for a whole batch; these draw one for each image (paper, section 4.1.2).
 """
 
 import io
@@ -50,7 +50,7 @@ class ImageStore(keras.layers.Layer):
         self.images.assign(images)
 
     def call(self, numbers):
-        return ops.cast(ops.take(self.images, numbers, axis=0), "float32") / 255.0
+        return ops.cast(ops.take(self.images, numbers, axis=0), keras.config.floatx()) / 255.0
 
 
 def fetcher(feed: str, pixels: np.ndarray):

@@ -6,7 +6,7 @@ this room is also a program, for virtual devices of the processor, which prints 
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 
-Keras is imported inside the functions, not before it is known which backend it gets.
+It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions, not before it is known which backend it gets.
 """
 
 import argparse
@@ -25,7 +25,9 @@ from embsel.errors import require, whole
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
-TOLERANCE = 3e-4  # of a gap: sums over devices are rounded in another order, and every step passes the rounding on
+# Of a gap, in float64: far above what rounding leaves there, far below what anything else does. In float32 no number
+# would do: on some processors one rounding sends one image another way through a ReLU, and the gap is 2e-2.
+TOLERANCE = 1e-9
 OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
 
 
@@ -42,12 +44,21 @@ class Fitted:
 
 
 def split_processor(devices: int) -> None:
-    """Make so many virtual devices of the processor, and hide accelerators; before the backend computes anything."""
-    from embsel.backend import BACKEND
+    """Make so many virtual devices of the processor, hide accelerators, and calculate in float64; before the backend
+    computes anything.
+    """
+    from embsel.backend import BACKEND, keras
 
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     if BACKEND == "jax":
         import jax
 
+        from keras.src.backend.common import dtypes
+
+        jax.config.update("jax_enable_x64", True)
+        # On JAX, Keras makes float32 of float64 wherever it joins two types, as its batch norm does.
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", devices)
     else:
@@ -166,9 +177,6 @@ def main(arguments: list[str] | None = None) -> None:
         if count < 1 or BATCH % count:
             parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
     os.environ["KERAS_BACKEND"] = options.backend
-    # With oneDNN, on one kind of processor, four shares of a batch came further from the batch than TOLERANCE. This is
-    # about agreement, not about speed.
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     split_processor(max(options.devices))
     print(json.dumps(compare(options.devices)))
 

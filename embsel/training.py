@@ -118,7 +118,7 @@ def classifier_trainer(
         pixels = images.RandomLight(2 * seed + 2)(pixels)
     else:
         pixels = keras.layers.CenterCrop(CROP, CROP)(pixels)
-    logits = ops.cast(network(images.Standardise(divide_by)(pixels)), "float32")  # of a network in bfloat16 too
+    logits = ops.cast(network(images.Standardise(divide_by)(pixels)), keras.config.floatx())  # of one in bfloat16 too
     model = keras.Model(fed, logits)
     rate = Falling(rate, ends) if ends else float(rate)
     options = {"weight_decay": DECAY} if optimizer == "adamw" else {"momentum": float(momentum)}
@@ -233,7 +233,7 @@ def _entrance(store: images.ImageStore | tuple[int, int, int]) -> tuple:
         numbers = keras.Input((), dtype="int32")
         return numbers, store(numbers)
     pixels = keras.Input(shape, dtype="uint8")
-    return pixels, ops.cast(pixels, "float32") / 255.0
+    return pixels, ops.cast(pixels, keras.config.floatx()) / 255.0
 
 
 def _compile(model, loss, optimizer):
