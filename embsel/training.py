@@ -306,8 +306,6 @@ def train(
     fed = fetch(numbers) if fetch else numbers
 
     def measure(images: np.ndarray) -> dict:
-        if evaluate is None:
-            return {}
         if not isinstance(model.optimizer, TutorialAverage):
             with averaged_weights(model):
                 return evaluate()
@@ -369,7 +367,7 @@ def train(
                     point = {"step": state.step, "seconds": history.training_seconds, "phase": state.phase}
                     point["loss"] = sum(n * loss for n, loss in state.losses) / sum(n for n, _ in state.losses)
                     state.losses = []
-                    result, spent = _timed(measure, batches.images)
+                    result, spent = _timed(measure, batches.images) if evaluate else ({}, 0.0)
                     history.evaluation_seconds += spent
                     history.points.append(point | result)
                 if checkpoints:
@@ -390,7 +388,7 @@ class _State:
         self.step, self.phase, self.steps, self.seconds = 0, 0, 0, 0.0  # in all; the phase, its own steps and seconds
         self.losses: list[tuple[int, float]] = []  # since the last evaluation
         self.waiting = np.empty(0, dtype="int32")  # images of the pass that were not yet in a batch
-        self.saved = time.monotonic()
+        self.saved = 0.0  # when, by the clock
 
     def _variables(self) -> list:
         return [*self.model.trainable_variables, *_remembered(self.model), *self.model.optimizer.variables]
@@ -398,9 +396,9 @@ class _State:
     def save(self, checkpoints: Checkpoints) -> None:
         """Write the state where it is to be kept, and now and then to the run's own file."""
         files = [checkpoints.keep[self.step]] if self.step in checkpoints.keep else []
-        if time.monotonic() - self.saved > checkpoints.seconds:
+        if time.perf_counter() - self.saved > checkpoints.seconds:
             files.append(checkpoints.file)
-            self.saved = time.monotonic()
+            self.saved = time.perf_counter()
         for file in files:
             plain = {name: getattr(self, name) for name in ("step", "phase", "steps", "seconds", "losses")}
             plain |= {"history": vars(self.history), "rng": self.rng.bit_generator.state}
@@ -411,6 +409,7 @@ class _State:
 
     def load(self, checkpoints: Checkpoints) -> None:
         """Take over the state of the run's own file or, if there is none, the one that it begins from."""
+        self.saved = time.perf_counter()
         file = next((file for file in (checkpoints.file, checkpoints.begin) if file and file.exists()), None)
         if file is None:
             return

@@ -22,7 +22,7 @@ import pytest
 
 from embsel import data, experiments, images, models, records, referee, selection, suites, training
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Run, Store, key
+from embsel.records import ALL, Autoencoder, Run, Store, ends_of_beginning, key
 
 TRAIN, TEST, BATCH, CLASSES = 200, 50, 16, 10
 DATASET = data.shapes(train=TRAIN, test=TEST)
@@ -82,7 +82,7 @@ def untrained(monkeypatch):
     """Runs that take no time: every record but the spec is invented. Returns what was executed."""
     executed = []
 
-    def invent(spec, dataset, store, profile_name, progress=False):
+    def invent(spec, dataset, store, profile_name, progress=False, keep=()):
         executed.append(spec)
         metrics = {"loss": 0.0} if isinstance(spec, Autoencoder) else {"test_accuracy": 0.5}
         return records.Record(spec, metrics, [], {"profile": profile_name})
@@ -407,6 +407,10 @@ def test_embeddings_without_their_file_are_remade(store, embedded, made):
     assert made == []
     file = store.folder / ".embeddings" / f"{key(EMBEDDING)}.npy"
     file.unlink()
+    np.testing.assert_array_equal(experiments.embeddings_of(EMBEDDING, DATASET, store, "test"), before)
+    assert made == []  # its weights are kept: another training could end in another autoencoder
+    file.unlink()
+    (store.folder / "encoders" / f"{key(EMBEDDING)}.npz").unlink()
     np.testing.assert_array_equal(experiments.embeddings_of(EMBEDDING, DATASET, store, "test"), before)
     assert made == [EMBEDDING]
     assert list(file.parent.iterdir()) == [file]
@@ -836,7 +840,7 @@ def full_run(sizes, seconds=736.0, kept=50_000):
 
 every_profile = pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
 VARIED = ("suspects", "feeding", "precision", "choices")  # their runs have sizes of their own
-PART_ONE = [name for name in suites.SUITES if name not in referee.SUITES]  # of the others: tests/test_referee.py
+PART_ONE = [name for name in suites.SUITES if not (name in referee.SUITES or name.startswith("ladder"))]
 
 
 def test_what_is_recorded_for_a_claim_has_five_seeds():
@@ -860,6 +864,28 @@ def test_every_suite_of_part_one_fits_every_profile(sizes, timed):
         for spec in specs:
             if spec not in varied:
                 check(spec, sizes, made)
+
+
+def test_the_ladder_has_the_papers_sizes_and_makes_each_embedding_before_it_is_used():
+    sizes, lengths, made = suites.profile("paper"), {}, set()
+    for part, specs in suites.ladder(sizes, DATASET).items():
+        encoders = [spec.steps for spec in specs if isinstance(spec, Autoencoder)]
+        lengths[part] = sum(encoders), sum(spec.steps for spec in specs if isinstance(spec, Run) and not spec.proxy)
+        for spec in specs:
+            if getattr(spec, "embedding", None):
+                assert spec.embedding in made
+            made.add(spec)
+            assert spec.batch == 1024
+            assert spec.average == "tutorial"
+            if isinstance(spec, Run):
+                assert (spec.rate, spec.keep or 4320, spec.curve_images) == (0.1, 4320, 10_000)
+                assert {300, 600, 1250} < set(ends_of_beginning(dataclasses.replace(spec, split=100), range(10_001)))
+    assert lengths == {
+        "R": (12_000, 11_250),
+        "A0": (4_000, 20_000), "B0": (0, 10_000), "A1": (4_000, 20_000),
+        "C0": (0, 60_000), "B1": (0, 10_000), "C1": (0, 60_000),
+        "D": (0, 30_000), "E": (6_000, 15_000), "F": (40_000, 10_000), "G": (12_000, 90_000),
+    }  # fmt: skip
 
 
 def check(spec, sizes, made):

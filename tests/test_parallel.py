@@ -69,7 +69,7 @@ def test_batch_norm_of_each_device_for_itself_is_told_from_rounding(runs):
 
 def test_the_batches_are_those_of_the_books_loop():
     count = 100  # the batches do not end where a pass ends
-    batches = training._batches(np.arange(count), parallel.BATCH, np.random.default_rng(3))
+    batches = training._Batches(np.arange(count), parallel.BATCH, training._State(None, np.random.default_rng(3)))
     expected = np.concatenate([next(batches) for _ in range(parallel.STEPS)])
     np.testing.assert_array_equal(parallel.in_order(count, seed=3), expected)
     assert (parallel.in_order(count, seed=4) != expected).any()

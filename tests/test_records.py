@@ -118,7 +118,7 @@ def test_the_keys_of_recorded_runs_do_not_change():
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
     run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
               divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
-              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device")  # fmt: skip
+              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device", average="tenth", marks=())  # fmt: skip
     assert key(autoencoder) == key(AUTOENCODER)
     assert key(run) == key(RUN)
 
@@ -137,11 +137,11 @@ OTHER = {
         "validation": True, "embedding": dataclasses.replace(AUTOENCODER, seed=1), "every": 10, "curve_images": 1999,
         "budget": 7.5, "averaging": 0.0, "norm_momentum": 0.99, "feed": "host",
         "plan": "grow", "schedule": "linear", "shrink": 0.5, "optimizer": "adamw", "network": "resnet", "proxy": True,
-        "precision": "bfloat16",
+        "precision": "bfloat16", "average": "tutorial", "marks": (100,),
     },
     Autoencoder: {
         "dataset": "ba9876543210", "steps": 301, "batch": 65, "rate": 0.2, "widths": (64, 32, 25), "final": None,
-        "seed": 1,
+        "seed": 1, "average": "tutorial",
     },
 }  # fmt: skip
 

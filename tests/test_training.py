@@ -38,10 +38,15 @@ class Tally(keras.layers.Layer):
         return ops.matmul(ops.one_hot(numbers, self.counts.shape[0]), self.counts)
 
 
+def batches_of(indices, batch, seed):
+    """The batches of a run that has just begun."""
+    return training._Batches(indices, batch, training._State(None, np.random.default_rng(seed)))
+
+
 def tally(count, batch, loss=lambda labels, out: -labels * out, averaging=0.0):
     numbers = keras.Input((), dtype="int32")
     model = keras.Model(numbers, Tally(count)(numbers))
-    return training._compile(model, loss, keras.optimizers.SGD(float(batch), **training._average(averaging)))
+    return training._compile(model, loss, training._optimizer("sgd", averaging)(float(batch)))
 
 
 def linear(pixels, *, seed=0, classes=3, **options):
@@ -63,7 +68,7 @@ def pixels(count, height=24, width=24, channels=1, seed=0):
 @pytest.mark.parametrize("batch", [4, 10, 25])  # no divisor of the set, all of it, more
 def test_every_image_comes_once_before_any_comes_again(batch):
     indices = np.array([3, 1, 4, 15, 9, 2, 6, 5, 35, 8])
-    found = list(itertools.islice(training._batches(indices, batch, np.random.default_rng(0)), 70))
+    found = list(itertools.islice(batches_of(indices, batch, 0), 70))
     assert {len(one) for one in found} == {batch}
     passes = np.concatenate(found).reshape(-1, len(indices))  # also across the border of two batches
     np.testing.assert_array_equal(np.sort(passes, axis=1), np.broadcast_to(np.sort(indices), passes.shape))
@@ -72,7 +77,7 @@ def test_every_image_comes_once_before_any_comes_again(batch):
 
 def test_an_image_given_twice_comes_twice_and_the_order_is_fixed_by_the_seed():
     def order(seed):
-        batches = training._batches([7, 7, 2], 3, np.random.default_rng(seed))
+        batches = batches_of([7, 7, 2], 3, seed)
         return np.concatenate(list(itertools.islice(batches, 10)))
 
     assert np.bincount(order(0)).tolist() == [0, 0, 10, 0, 0, 0, 0, 20]
@@ -561,7 +566,7 @@ def test_n_steps_are_n_calls_of_keras_own(build, steps):
 
     _, plain = build(data)
     losses = []
-    for numbers in itertools.islice(training._batches(np.arange(20), batch, np.random.default_rng(5)), steps):
+    for numbers in itertools.islice(batches_of(np.arange(20), batch, 5), steps):
         plain.reset_metrics()
         losses.append(float(plain.train_on_batch(numbers, labels[numbers])))
     plain.optimizer.finalize_variable_values(plain.trainable_variables)
