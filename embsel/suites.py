@@ -138,6 +138,19 @@ def _rungs(*parts: str) -> Callable[..., list]:
     return lambda sizes, dataset: [spec for part in parts for spec in ladder(sizes, dataset)[part]]
 
 
+def averages(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run]]:
+    """Return full runs and runs with a late switch, tested with either average of the weights, at the end alone."""
+    late = {"selector": "random_subset", "keep": sizes.keep, "split": 90}
+    return {
+        f"{what}, {average}": [
+            baseline(sizes, dataset, seed=seed, average=average, every=sizes.steps, curve_images=10_000, **changes)
+            for seed in sizes.few
+        ]
+        for what, changes in (("90/10", late), ("all the data", {}))
+        for average in ("tutorial", "tenth")
+    }
+
+
 Variants = dict[str, list[tuple[Run, Run]]]  # what is changed to (changed run, the run it is set against) of each seed
 
 
@@ -228,6 +241,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "suspects": lambda sizes, dataset: _changed(suspects(sizes, dataset)),
     "feeding": feeding,
     "precision": precision,
+    "averages": lambda sizes, dataset: referee.in_turn(*averages(sizes, dataset).values()),
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
     "ladder": _rungs("R", "A0", "B0", "A1", "C0", "B1", "C1", "D"),
