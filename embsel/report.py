@@ -66,17 +66,20 @@ def paired(first: Iterable[Record], second: Iterable[Record]) -> Interval:
     return Interval.of([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
 
 
-def recorded(store: Store | None = None) -> list[Record]:
-    """Return the records of the largest profile that is recorded (`paper` before `laptop`), for the pages to show.
+def recorded(store: Store | None = None, profile: str | None = None) -> list[Record]:
+    """Return the records of the profile and the dataset that most is recorded of, for the pages to show; `paper` counts
+    before `laptop` where they are level, and `profile` names one of them.
 
     Raises `InputError` with the command that makes them where there are none.
     """
-    everything = (store or Store()).records().values()
-    for profile in ("paper", "laptop"):
-        if found := find(everything, profile=profile):
-            fingerprints = [record.spec.dataset for record in found]
-            return find(found, dataset=max(fingerprints, key=fingerprints.count))  # one dataset: the one with most runs
-    raise InputError("No runs are recorded yet: python -m embsel record --profile laptop makes them (about two hours).")
+    places = {name: {} for name in ([profile] if profile else ["paper", "laptop"])}
+    for record in (store or Store()).records().values():
+        if record.provenance["profile"] in places:
+            places[record.provenance["profile"]].setdefault(record.spec.dataset, []).append(record)
+    if found := [group for place in places.values() for group in place.values()]:
+        return max(found, key=len)
+    command = f"python -m embsel record --profile {profile or 'laptop'}"
+    raise InputError(f"No runs are recorded yet: {command} makes them (at the laptop profile in about two hours).")
 
 
 def elsewhere(store: Store | None = None) -> list[Record]:

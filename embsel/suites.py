@@ -172,7 +172,7 @@ def choices(sizes: Profile, dataset: data.Dataset | str) -> Variants:
 def suspects(sizes: Profile, dataset: data.Dataset | str) -> Variants:
     """Return the full runs that might read ten percent at seven of twelve minutes, each with the run without the flaw.
 
-    `slow` is to this profile's steps what the tutorial's decay of 0.9999 is to the paper's 10,000.
+    `slow` is to this profile's steps what a constant decay of 0.9999 is to the paper's 10,000.
     """
     slow = 1 - 1 / sizes.steps
     changes = {

@@ -839,7 +839,7 @@ def full_run(sizes, seconds=736.0, kept=50_000):
 
 
 every_profile = pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
-VARIED = ("suspects", "feeding", "precision", "choices")  # their runs have sizes of their own
+VARIED = ("suspects", "feeding", "precision", "choices", "averages")  # their runs have sizes of their own
 PART_ONE = [name for name in suites.SUITES if not (name in referee.SUITES or name.startswith("ladder"))]
 
 

@@ -124,12 +124,13 @@ def test_without_a_pair_the_error_names_the_seeds():
 @pytest.mark.parametrize(
     ("profiles", "shown"),
     [
-        (["laptop", "paper", "tiny", "laptop"], ["paper"]),
+        (["laptop", "paper", "tiny", "laptop"], ["laptop", "laptop"]),
+        (["laptop", "paper", "tiny", "tiny"], ["paper"]),
         (["tiny", "laptop", "laptop"], ["laptop", "laptop"]),
         (["tiny"], None),
     ],
 )
-def test_the_largest_recorded_profile_is_shown_and_where_there_is_none_the_command(tmp_path, profiles, shown):
+def test_the_profile_that_most_is_recorded_of_is_shown_and_where_there_is_none_the_command(tmp_path, profiles, shown):
     store = Store(tmp_path)
     for number, profile in enumerate(profiles):
         assert store.append(a_run(ALL, seed=number, where={"profile": profile}))
