@@ -273,14 +273,10 @@ def test_each_kind_of_image_is_read():
     assert mixed.note == "2 of the 7 images were grey and became RGB."
 
 
-def test_four_channels_lose_their_transparency(split):
+def test_four_channels_lose_their_transparency_and_grey_beside_colours_becomes_rgb(split):
     (x, y), test = split
     clear = np.concatenate([x, pixels(12, 6, 5, 1)], axis=-1)
     assert load(((clear, y), test)).fingerprint == load(split).fingerprint
-
-
-def test_grey_training_and_coloured_test_images_become_rgb(split):
-    (x, y), test = split
     loaded = load(((x[..., 0], y), test))
     assert (loaded.train_images == x[..., :1]).all()
     assert loaded.train_images.shape == (12, 6, 5, 3)
