@@ -154,6 +154,12 @@ def test_density_typical_equals_its_definition(seed, monkeypatch):
     assert density_typical(embeddings, 20, seed=seed, clusters=6).tolist() == expected
 
 
+def test_a_row_alone_is_the_least_typical():
+    embeddings = np.concatenate([[[1e3, 1e3]], np.random.default_rng(0).normal(size=(20, 2))])
+    assert density_typical(embeddings, 21, clusters=2, seed=1)[-1] == 0
+    assert 0 not in density_typical(embeddings, 20, clusters=2, seed=1)
+
+
 def test_a_number_of_clusters_is_one():
     for wrong in (0, 2.0, None):
         with pytest.raises(InputError, match="clusters: expected a whole number of at least 1"):

@@ -40,6 +40,11 @@ def write_folder(root, images, labels, names=("cat", "dog"), suffix=".png"):
         Image.fromarray(image).save(folder / f"{i:03}{suffix}")
 
 
+def refused(message, source, **options):
+    with pytest.raises(InputError, match=message):
+        load(source, **options)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
@@ -109,10 +114,8 @@ def test_dataset_refuses(changes, message):
 
 
 def test_unknown_name_says_what_was_looked_for(tmp_path):
-    with pytest.raises(InputError, match=r"no dataset named 'cifer10'; did you mean 'cifar10'.*No folder or \.npz"):
-        load("cifer10")
-    with pytest.raises(InputError, match=r"No folder or \.npz file was found at .*nowhere"):
-        load(tmp_path / "nowhere")
+    refused(r"no dataset named 'cifer10'; did you mean 'cifar10'.*No folder or \.npz", "cifer10")
+    refused(r"No folder or \.npz file was found at .*nowhere", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -172,8 +175,7 @@ def test_failed_download_says_what_to_do(monkeypatch):
 
     fake_keras(monkeypatch, "cifar10", fail)
     message = r"cifar10 could not be downloaded \(URL fetch failure.*503\).*folder of images or an \.npz file"
-    with pytest.raises(InputError, match=message):
-        load("cifar10")
+    refused(message, "cifar10")
 
 
 # .npz files
@@ -190,57 +192,37 @@ def test_npz_with_both_kinds_of_keys(tmp_path):
     assert own.fingerprint == other.fingerprint == dataset().fingerprint
 
 
-def test_npz_of_grey_images_is_scaled_and_padded(tmp_path):
-    np.savez(tmp_path / "grey.npz", **arrays(shape=(5, 4)))
-    assert load(tmp_path / "grey.npz").train_images.shape == (6, 5, 4, 1)
-    padded = load(tmp_path / "grey.npz", image_size=7)
-    assert (padded.train_images.shape, padded.test_images.shape) == ((6, 7, 7, 1), (4, 7, 7, 1))
-    assert (padded.train_images[:, :, -1] == 0).all()  # six of seven columns hold the image
-    assert (padded.train_images[:, :, :-1].max(axis=(1, 2)) > 0).all()
-    assert padded.note == "The images have 4x5 pixels (width x height); each was scaled and padded to 7x7."
-
-
 def test_npz_errors(tmp_path):
     content = arrays()
     np.savez(tmp_path / "missing.npz", train_images=content["train_images"], extra=[1])
-    with pytest.raises(InputError, match="missing train_labels; found train_images, ex"):
-        load(tmp_path / "missing.npz")
+    refused("missing train_labels; found train_images, ex", tmp_path / "missing.npz")
     np.savez(tmp_path / "pickled.npz", **content | {"train_labels": np.array([{}] * 6, object)})
     message = r"pickled\.npz cannot be read: Object arrays cannot be loaded when allow_pickle=False"
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "pickled.npz")
+    refused(message, tmp_path / "pickled.npz")
     (tmp_path / "notes.npz").write_text("not a zip file")
-    with pytest.raises(InputError, match=r"notes\.npz: expected a folder of images or an \.npz file"):
-        load(tmp_path / "notes.npz")
+    refused(r"notes\.npz: expected a folder of images or an \.npz file", tmp_path / "notes.npz")
     np.savez(tmp_path / "torn.npz", **content)
     torn = bytearray((tmp_path / "torn.npz").read_bytes())
     torn[300] ^= 255
     (tmp_path / "torn.npz").write_bytes(torn)
-    with pytest.raises(InputError, match=r"torn\.npz cannot be read"):
-        load(tmp_path / "torn.npz")
+    refused(r"torn\.npz cannot be read", tmp_path / "torn.npz")
 
 
 # Folders
 
 
-def test_folder_equals_npz(folder, tmp_path):
-    loaded = load(folder)
+def test_folder_gives_the_pixels_class_by_class(folder):
+    content, loaded = arrays(), load(folder)
     assert (loaded.name, loaded.class_names) == ("pets", ("cat", "dog"))
-    by_class = {key: value for split in ("train", "test") for key, value in sorted_by_label(split).items()}
-    np.savez(tmp_path / "same.npz", **by_class)
-    assert load(tmp_path / "same.npz").fingerprint == loaded.fingerprint
-    np.testing.assert_array_equal(loaded.train_images, by_class["train_images"])
+    for split in ("train", "test"):
+        order = np.argsort(content[f"{split}_labels"], kind="stable")
+        for kind in ("images", "labels"):
+            np.testing.assert_array_equal(getattr(loaded, f"{split}_{kind}"), content[f"{split}_{kind}"][order])
 
 
 def test_test_split_may_lack_a_class(folder):
     shutil.rmtree(folder / "test" / "cat")
     assert load(folder).test_labels.tolist() == [1, 1]
-
-
-def sorted_by_label(split):
-    content = arrays()
-    order = np.argsort(content[f"{split}_labels"], kind="stable")
-    return {key: content[key][order] for key in (f"{split}_images", f"{split}_labels")}
 
 
 def test_known_contents_get_their_name(folder, monkeypatch):
@@ -276,8 +258,7 @@ def test_sizes_must_agree_unless_one_is_given(folder):
     odd = folder / "test" / "dog" / "odd.png"
     Image.new("RGB", (9, 7)).save(odd)
     message = r"odd\.png: expected \(5, 4\) pixels \(height, width\).* found \(7, 9\); pass image_size"
-    with pytest.raises(InputError, match=message):
-        load(folder)
+    refused(message, folder)
     assert load(folder, image_size=8).test_images.shape == (5, 8, 8, 3)
 
 
@@ -285,20 +266,16 @@ def test_unreadable_images_are_named_with_what_to_do(folder, monkeypatch):
     broken = folder / "train" / "dog" / "broken.png"
     for content in (b"", b"not an image", (folder / "train/dog/001.png").read_bytes()[:60]):
         broken.write_bytes(content)
-        with pytest.raises(InputError, match=r"broken\.png cannot be read as an image: .*\. Mend it or remove it\.$"):
-            load(folder)
+        refused(r"broken\.png cannot be read as an image: .*\. Mend it or remove it\.$", folder)
     Image.new("RGB", (4, 5)).save(broken, format="PCX")  # misnamed, and not among the formats that are tried
-    with pytest.raises(InputError, match=r"broken\.png cannot be read as an image"):
-        load(folder)
+    refused(r"broken\.png cannot be read as an image", folder)
     Image.fromarray(np.zeros((5, 4), np.uint16)).save(broken)
-    with pytest.raises(InputError, match=r"broken\.png cannot be read .*: 8 bits a channel expected, mode I;16"):
-        load(folder)
+    refused(r"broken\.png cannot be read .*: 8 bits a channel expected, mode I;16", folder)
     broken.unlink()
     assert len(load(folder).train_labels) == 6
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # for 20 pixels: Pillow raises above twice the limit
     message = r"000\.png cannot be read as an image: Image size \(20 pixels\) .*decompression bomb"
-    with pytest.raises(InputError, match=message):
-        load(folder, image_size=9)  # which is not in the cache
+    refused(message, folder, image_size=9)  # which is not in the cache
 
 
 def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
@@ -306,27 +283,19 @@ def test_a_file_that_cannot_be_opened_is_named(folder, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(InputError, match=r"train/cat/000\.png cannot be read: Permission denied\."):
-        load(folder)
+    refused(r"train/cat/000\.png cannot be read: Permission denied\.", folder)
 
 
 def test_folder_errors(folder, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: expected a folder of images for each class, found no folder"):
-        load(tmp_path / "empty")
+    refused("empty: expected a folder of images for each class, found no folder", tmp_path / "empty")
     (folder / "train" / "axolotl").mkdir()
-    with pytest.raises(InputError, match=r"axolotl: expected images \(.*\.jpg.*\) directly in it, found none"):
-        load(folder)
+    refused(r"axolotl: expected images \(.*\.jpg.*\) directly in it, found none", folder)
     (folder / "train" / "axolotl").rmdir()
     write_folder(folder / "test", arrays()["test_images"][:1], [0], names=["newt"])
-    with pytest.raises(InputError, match="test: expected the classes of the train folder, found also newt"):
-        load(folder)
-    write_folder(tmp_path / "half/train", arrays()["train_images"], [0] * 6)
-    with pytest.raises(InputError, match=r"expected both 'train' and 'test' folders, found only 'train'"):
-        load(tmp_path / "half")
+    refused("test: expected the classes of the train folder, found also newt", folder)
     write_folder(tmp_path / "single", arrays()["train_images"][:2], [0, 1])
-    with pytest.raises(InputError, match="single: expected a class of two images or more"):
-        load(tmp_path / "single")
+    refused("single: expected a class of two images or more", tmp_path / "single")
 
 
 def test_links_must_stay_inside(folder, tmp_path):
@@ -339,17 +308,14 @@ def test_links_must_stay_inside(folder, tmp_path):
     link.unlink()
     Image.new("RGB", (4, 5)).save(tmp_path / "secret.png")
     link.symlink_to(tmp_path / "secret.png")
-    with pytest.raises(InputError, match=r"link\.png: expected a file in .*pets, found a link that leads out"):
-        load(folder)
+    refused(r"link\.png: expected a file in .*pets, found a link that leads out", folder)
     link.unlink()
     link.symlink_to(tmp_path / "nowhere.png")
-    with pytest.raises(InputError, match=r"link\.png: expected a file in"):
-        load(folder)
+    refused(r"link\.png: expected a file in", folder)
     link.unlink()
     write_folder(tmp_path / "outside", [np.zeros((5, 4, 3), np.uint8)], [0])
     (folder / "train" / "bird").symlink_to(tmp_path / "outside" / "cat")  # a whole class
-    with pytest.raises(InputError, match=r"bird/000\.png: expected a file in"):
-        load(folder)
+    refused(r"bird/000\.png: expected a file in", folder)
 
 
 # Folders that nobody prepared
@@ -386,8 +352,7 @@ def test_a_folder_that_nobody_prepared(mess):
         "4 files or folders that are no images of a class were passed over: labels.csv, loose.png, dog/notes.txt and 1 "
         "more. There was no test split: 3 of the 18 images, about 17% of each class, became one.")
     assert load(mess, image_size="fit").fingerprint == loaded.fingerprint
-    with pytest.raises(InputError, match=r"cat \d\d\.\w+: expected \(\d+, \d+\) pixels .* found .*; pass image_size"):
-        load(mess)
+    refused(r"cat \d\d\.\w+: expected \(\d+, \d+\) pixels .* found .*; pass image_size", mess)
 
 
 def test_each_training_file_is_named_in_its_row(mess):
@@ -440,8 +405,7 @@ def test_other_arrangements_are_explained(folder, tmp_path):
     folder.rename(tmp_path / "outer" / "pets")
     message = (r"outer/pets: expected images \(.*\) directly in it, found test, train\. If these are the classes, pass "
                r"'.*outer/pets' instead, or move them one level up\.")
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "outer")
+    refused(message, tmp_path / "outer")
     assert len(load(tmp_path / "outer" / "pets").train_labels) == 6  # as the message says
     (tmp_path / "flat").mkdir()
     for i in range(3):
@@ -449,18 +413,17 @@ def test_other_arrangements_are_explained(folder, tmp_path):
     (tmp_path / "flat" / "notes.txt").write_text("stray")
     message = (r"flat: expected a folder of images for each class, found no folder, but 3 images\. Move each into a "
                r"folder named after its class\.")
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "flat")
+    refused(message, tmp_path / "flat")
     write_folder(tmp_path / "thin", arrays()["train_images"], arrays()["train_labels"])
     (tmp_path / "thin" / "bird").mkdir()
     for name in "abcde":
         (tmp_path / "thin" / "bird" / f"{name}.txt").write_text("stray")
     message = r"bird: expected images .* found a\.txt, b\.txt, c\.txt and 2 more\. Add images to this folder, or remove"
-    with pytest.raises(InputError, match=message):
-        load(tmp_path / "thin")
+    refused(message, tmp_path / "thin")
     write_folder(tmp_path / "half/train", arrays()["train_images"], arrays()["train_labels"])
-    with pytest.raises(InputError, match=r"To have a test split taken from it, pass '.*half.train'"):
-        load(tmp_path / "half")
+    message = (r"half: expected both 'train' and 'test' folders, found only 'train'\. To have a test split "
+               r"taken from it, pass '.*half.train'")
+    refused(message, tmp_path / "half")
     assert len(load(tmp_path / "half" / "train").test_labels) == 2  # as the message says
 
 
