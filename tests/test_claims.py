@@ -25,46 +25,32 @@ EDGE = 1e-9
 # --- the rules ---
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "paper", "verdict"),
-    [
-        (0.05, 0.07, 0.063, AGREES),
-        (EDGE, 0.07, 0.063, AGREES),
-        (0.063, 0.07, 0.063, AGREES),
-        (0.05, 0.063, 0.063, AGREES),
-        (0.063 + EDGE, 0.07, 0.063, LARGER),
-        (0.05, 0.063 - EDGE, 0.063, SMALLER),
-        (0.0, 0.07, 0.063, OPEN),  # touches zero
-        (-0.01, 0.063, 0.063, OPEN),
-        (-0.01, 0.063 - EDGE, 0.063, AT_MOST),
-        (0.0, 0.0, 0.063, AT_MOST),
-        (-0.01, 0.0, 0.063, AT_MOST),
-        (-0.01, -EDGE, 0.063, AGAINST),
-        (-0.07, -0.05, 0.063, AGAINST),
-        (-math.inf, math.inf, 0.063, OPEN),  # one run
-        (math.nan, math.nan, 0.063, OPEN),
-        (EDGE, 0.01, MORE, AGREES),
-        (0.0, 0.01, MORE, OPEN),
-        (-0.01, 0.0, MORE, OPEN),
-        (-0.01, -EDGE, MORE, AGAINST),
-        (-math.inf, math.inf, MORE, OPEN),
-    ],
-)
-def test_a_difference_is_judged_by_zero_and_the_papers_number(low, high, paper, verdict):
-    assert difference(low, high, paper) == verdict
-    assert difference(-high, -low, -paper) == verdict
+def test_a_difference_is_judged_by_zero_and_the_papers_number():
+    for low, high, verdict in [
+        (0.05, 0.07, AGREES),
+        (0.063, 0.07, AGREES),
+        (0.05, 0.063, AGREES),
+        (0.063 + EDGE, 0.07, LARGER),
+        (0.05, 0.063 - EDGE, SMALLER),
+        (0.0, 0.07, OPEN),  # touches zero
+        (-0.01, 0.063, OPEN),
+        (-0.01, 0.063 - EDGE, AT_MOST),
+        (-0.01, 0.0, AT_MOST),
+        (-0.01, -EDGE, AGAINST),
+        (-math.inf, math.inf, OPEN),  # one run
+        (math.nan, math.nan, OPEN),
+    ]:
+        assert difference(low, high, 0.063) == verdict, (low, high)
+        assert difference(-high, -low, -0.063) == verdict, (low, high)
 
 
-def test_a_claim_of_less_is_judged_the_other_way_round():
-    assert [difference(-0.2, -0.1, LESS), difference(0.1, 0.2, LESS)] == [AGREES, AGAINST]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(-0.1, 0.049, AGAINST), (0.01, 0.049, AGAINST), (-0.1, 0.05, OPEN), (0.01, 0.05, AGREES), (-0.1, -0.01, AGAINST)],
-)
-def test_a_difference_too_small_to_count_is_none(low, high, verdict):
-    assert difference(low, high, MORE, least=0.05) == verdict
+def test_a_claim_of_more_or_less_is_judged_by_zero_alone_or_by_the_least_that_counts():
+    for low, high, verdict in [
+        (EDGE, 0.01, AGREES), (0.0, 0.01, OPEN), (-0.01, 0.0, OPEN), (-0.01, -EDGE, AGAINST)
+    ]:  # fmt: skip
+        assert difference(low, high, MORE) == difference(-high, -low, LESS) == verdict, (low, high)
+    for low, high, verdict in [(0.01, 0.049, AGAINST), (-0.1, 0.05, OPEN), (0.01, 0.05, AGREES)]:
+        assert difference(low, high, MORE, least=0.05) == verdict, (low, high)
 
 
 @given(st.lists(st.floats(-1, 1).map(lambda value: round(value, 4)), min_size=2, max_size=9))
@@ -73,27 +59,19 @@ def test_a_direction_is_judged_as_every_verdict_of_the_book(values):
     assert difference(seen.mean - seen.half, seen.mean + seen.half, MORE) == seen.verdict(AGREES, AGAINST, OPEN)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [
+def test_sameness_is_judged_by_its_margin():
+    for low, high, verdict in [
         (-0.02, 0.02, AGREES),
-        (0.01, 0.02, AGREES),
-        (0.0, 0.0, AGREES),
         (0.01, 0.02 + EDGE, OPEN),
         (-0.02 - EDGE, 0.0, OPEN),
-        (-0.03, 0.03, OPEN),
         (0.02, 0.03, OPEN),
-        (-0.03, -0.02, OPEN),
         (0.02 + EDGE, 0.03, AGAINST),
         (-0.03, -0.02 - EDGE, AGAINST),
         (-math.inf, math.inf, OPEN),
         (math.nan, math.nan, OPEN),
-    ],
-)
-def test_sameness_is_judged_by_its_margin(low, high, verdict):
-    assert same(low, high, 0.0, within=0.02) == verdict
-    assert same(low + 8, high + 8, 8.0, within=0.02 + 1e-12) == verdict  # any number of the paper's
-    assert same(low / 4, high / 4, 0.0, within=0.005) == verdict
+    ]:
+        assert same(low, high, 0.0, within=0.02) == verdict, (low, high)
+        assert same(low + 8, high + 8, 8.0, within=0.02 + 1e-12) == verdict  # any number of the paper's
 
 
 # --- the claims, in a world where the paper is right, and with one thing changed at a time ---
@@ -180,18 +158,14 @@ def test_where_the_paper_is_right_every_claim_agrees():
 @pytest.mark.parametrize(
     ("changes", "flipped"),
     [
-        ({"full": 0.80}, {"All the data"}),
         ({"full": 0.87}, {"All the data"}),
         ({"alone": (0.576, 0.639)}, {"Subset alone"}),
         ({"late": (0.77, 0.80)}, {"95/5", "90/10"}),
         ({"early": (0.85, 0.82)}, {f"{p}/{100 - p}" for p in range(10, 90, 10)}),
-        ({"early": (0.79, 0.82)}, {f"{p}/{100 - p}" for p in range(10, 90, 10)}),
         ({"scatter": 4.0}, {"The filter's runs scatter"}),
         ({"race": (0.104, 0.635, 0.104)}, {"7 of 12 minutes"}),
         ({"race": (0.635, 0.104, 0.7)}, {"86.40 %"}),
-        ({"race": (0.635, 0.104, 0.57)}, {"86.40 %"}),
         ({"pace": (10.0, 10.0)}, {"Steps on a subset"}),
-        ({"pace": (9.0, 10.0)}, {"Steps on a subset"}),
         ({"loss": (2.0, 1.0)}, {"On the subset, training loss"}),
         ({"test_loss": (2.0, 1.0)}, {"On the subset, test loss"}),
         ({"filtering": 0.02 * TRAINING}, {"Filtering"}),
@@ -207,22 +181,17 @@ def test_a_claim_falls_with_its_records_and_no_other_does(changes, flipped):
     assert {verdict for claim, verdict in found.items() if claim not in against} == {AGREES}
 
 
-@pytest.mark.parametrize(
-    ("changes", "claim", "verdict"),
-    [
+def test_what_lies_between_is_said_as_such():
+    for changes, claim, verdict in [
         ({"alone": (0.60, 0.576)}, "Subset alone", SMALLER),
         ({"alone": (0.66, 0.576)}, "Subset alone", LARGER),
         ({"alone": (0.577, 0.576)}, "Subset alone", AT_MOST),
         ({"late": (0.77, 0.77)}, "90/10", OPEN),
-        ({"early": (0.84, 0.82)}, "50/50", OPEN),
         ({"scatter": 1.0}, "The filter's runs", OPEN),
-        ({"race": (0.60, 0.5, 0.6)}, "7 of 12 minutes", SMALLER),
         ({"distinct": 4300}, "216 lists", AGREES),  # less than two in a hundred
-    ],
-)
-def test_what_lies_between_is_said_as_such(changes, claim, verdict):
-    (found,) = [verdict for row, verdict in verdicts(a_world(**changes)).items() if row.startswith(claim)]
-    assert found == verdict
+    ]:
+        found = verdicts(a_world(**changes))
+        assert [found[row] for row in found if row.startswith(claim)] == [verdict], claim
 
 
 def test_an_accuracy_by_itself_is_judged_at_the_papers_size_only():
@@ -299,14 +268,17 @@ def is_run(record, selector, *rest):
     return not rest or (spec.budget, spec.split) == rest
 
 
+@pytest.fixture(scope="module")
+def agreeing():
+    return a_world()
+
+
 @pytest.mark.parametrize("part", NEEDS)
-def test_a_claim_without_its_records_is_not_judged(part):
+def test_a_claim_without_its_records_is_not_judged(part, agreeing):
     belongs, concerned = NEEDS[part]
-    records = a_world()
-    kept = [record for record in records if not belongs(record)]
-    assert len(kept) < len(records)
+    kept = [record for record in agreeing if not belongs(record)]
+    assert len(kept) < len(agreeing)
     rows = claims.claims(kept)
-    assert [row.claim for row in rows] == list(verdicts(records))
     silent = {row.claim for row in rows if row.verdict == NOT_RECORDED}
     assert silent == {row.claim for row in rows if row.claim.startswith(tuple(concerned))}
     assert len(silent) == len(concerned)

@@ -64,7 +64,7 @@ def test_record_then_status(small, tmp_path, capsys):
     assert "  filtering: 1 recorded, 6 missing" in "\n".join(said)  # its baseline is one of the two
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_budget_suite_is_recorded_in_one_command(small, tmp_path, capsys):
     """The first run is timed, and then the suite asks for those that have its budget."""
     out = tmp_path / "out"
@@ -85,11 +85,11 @@ def test_the_budget_suite_is_recorded_in_one_command(small, tmp_path, capsys):
     assert "  budget: 5 recorded, 0 missing" in "\n".join(call(capsys, "status", "--out", out)[1])
 
 
-@pytest.mark.slow
-def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatch):
-    """Every arm of the tiny profile, with fewer steps, images and filters.
+@pytest.mark.parametrize("really", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_part_two_is_recorded_in_one_command(really, small, tmp_path, capsys, monkeypatch):
+    """Every arm of the tiny profile, with fewer steps, images and filters: invented, or really carried out.
 
-    One run of each kind is carried out; those that differ from it in a number alone are given its record.
+    Of the latter one run of each kind; those that differ from it in a number alone are given its record.
     """
     least = dataclasses.replace(
         LEAST, steps=20, width=4, embedding_steps=100, embedding_widths=(2, 2, 3), images=100, keeps=(5, 60)
@@ -104,7 +104,7 @@ def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatc
         if isinstance(spec, Run) and spec not in {run.embedding for run in asked if isinstance(run, Run)}:
             kind = dataclasses.replace(spec, steps=1, rate=1, keep=spec.keep and 20, every=None)
         if kind not in carried_out:
-            carried_out[kind] = execute(spec, *arguments, **options)
+            carried_out[kind] = execute(spec, *arguments, **options) if really else a_record(spec)
         return dataclasses.replace(carried_out[kind], spec=spec)
 
     monkeypatch.setattr(experiments, "execute", one_of_a_kind)
@@ -118,13 +118,13 @@ def test_part_two_is_recorded_in_one_command(small, tmp_path, capsys, monkeypatc
     wanted = set(suites.suite("referee", least, dataset, recorded))
     assert specs >= wanted >= asked
     assert specs - wanted <= {spec.embedding for spec in wanted if isinstance(spec, Run)}  # made on the way
-    assert {run for group in referee.tuned(least, dataset, recorded).values() for run in group} <= specs
-    assert len(referee.tuned(least, dataset, recorded)) == 3
+    tuned = referee.tuned(least, dataset, recorded)
+    assert {run for group in tuned.values() for run in group} <= specs
+    assert len(tuned) == 3
     assert len(carried_out) > len(specs) / 3
-    for record in recorded:
-        if isinstance(record.spec, Run):
-            assert 0 <= record.metrics["test_accuracy"] <= 1
-            assert np.isfinite(record.metrics["test_loss"])
+    runs = [record for record in recorded if isinstance(record.spec, Run)]
+    assert all(0 <= run.metrics["test_accuracy"] <= 1 for run in runs)
+    assert not really or all(np.isfinite(run.metrics["test_loss"]) for run in runs)
 
     before = (out / "tiny.jsonl").read_bytes()
     code, said, _ = call(capsys, *command)
@@ -254,12 +254,12 @@ def test_a_subset_larger_than_the_dataset_is_refused_before_any_run(small, tmp_p
     assert Store(tmp_path / "out").records() == {}
 
 
-@pytest.mark.parametrize("arguments", [[], ["replay"], ["record", "--seconds", "soon"], ["status", "--suite", "x"]])
-def test_what_argparse_refuses_is_exit_code_2_with_the_usage(arguments, capsys):
-    with pytest.raises(SystemExit) as exit_:
-        main(arguments)
-    assert exit_.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: python -m embsel")
+def test_what_argparse_refuses_is_exit_code_2_with_the_usage(capsys):
+    for arguments in ([], ["replay"], ["record", "--seconds", "soon"], ["status", "--suite", "x"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(arguments)
+        assert exit_.value.code == 2
+        assert capsys.readouterr().err.startswith("usage: python -m embsel")
 
 
 def test_status_of_an_empty_folder(tmp_path, capsys):
@@ -285,33 +285,16 @@ def test_status_lists_the_groups(tmp_path, capsys):
     ]
 
 
-def test_status_warns_of_a_torn_line(tmp_path, capsys):
-    store = Store(tmp_path)
-    store.append(a_record(Run("d", ALL, 10, 8, 0.1)))
-    with open(tmp_path / "tiny.jsonl", "a") as file:
-        file.write('{"version": 1, "key"')
-    with pytest.warns(UserWarning, match=r"tiny\.jsonl, line 2 is skipped"):
-        code, said, _ = call(capsys, "status", "--out", tmp_path)
-    assert code == 0
-    assert said[0].endswith(": 1 records, 1 min")
-
-
 def test_as_a_program(small, tmp_path):
     def program(*arguments):
         command = [sys.executable, "-m", "embsel", *map(str, arguments)]
         return subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, timeout=300, check=False)
 
-    empty = program("status", "--out", tmp_path / "empty")
-    assert (empty.returncode, empty.stderr) == (0, "")
-    assert "Nothing is recorded" in empty.stdout
     bad = program("record", "--suite", "x", "--out", tmp_path)
     assert (bad.returncode, bad.stdout) == (1, "")
-    assert (
-        bad.stderr
-        == f"embsel: There is no suite named 'x'; known: {', '.join(sorted(set(suites.SUITES) - {'pair'}))}.\n"
-    )
+    known = ", ".join(sorted(set(suites.SUITES) - {"pair"}))
+    assert bad.stderr == f"embsel: There is no suite named 'x'; known: {known}.\n"
     late = program("record", "--data", small, "--profile", "tiny", "--suite", "learning-rate", "--seconds", "0",
                    "--out", tmp_path / "out")  # fmt: skip
-    assert late.returncode == 2
-    assert late.stderr == ""
+    assert (late.returncode, late.stderr) == (2, "")
     assert late.stdout.splitlines()[-1].startswith("Stopped in time: ")

@@ -373,6 +373,18 @@ def test_the_first_of_two_lines_of_one_key_counts(tmp_path):
     assert list(Store(tmp_path).records().values()) == [first]
 
 
+@pytest.mark.filterwarnings("ignore:.*is skipped")  # by `append`, which reads as well
+def test_what_a_later_version_wrote_is_kept_and_its_run_is_recorded_again(tmp_path):
+    ours, later = a_record(RUN), altered(version=records.VERSION + 1)
+    (tmp_path / "tiny.jsonl").write_text(later + "\n")
+    assert Store(tmp_path).append(ours) is True
+    found, (line,) = read(tmp_path)
+    assert list(found.values()) == [ours]
+    assert line.startswith("tiny.jsonl, line 1 is skipped: ")
+    assert f"record version {records.VERSION + 1} is of a later embsel" in line
+    assert (tmp_path / "tiny.jsonl").read_text() == later + "\n" + ours.to_json() + "\n"
+
+
 def write_some(folder, numbers, ready, answers):
     ready.wait()
     answers.put([Store(folder).append(record) for record in seeds(numbers)])

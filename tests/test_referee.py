@@ -12,6 +12,7 @@ from embsel.referee import KINDS, SHORT, TUNED
 
 DATASET = "0123456789ab"
 every_profile = pytest.mark.parametrize("sizes", PROFILES.values(), ids=PROFILES)
+two_profiles = pytest.mark.parametrize("sizes", [PROFILES["tiny"], PROFILES["paper"]], ids=["tiny", "paper"])
 
 
 def conditions(sizes, dataset):
@@ -48,54 +49,47 @@ def tried(sizes, best):
 # --- what holds for every suite ---
 
 
-@pytest.mark.parametrize("name", referee.SUITES)
 @every_profile
-def test_every_suite_of_part_two_fits_every_profile(name, sizes):
+def test_every_suite_of_part_two_fits_every_profile(sizes):
     recorded = tried(sizes, {ALL: 1, "random_subset": 2, "top_activations": 3})
-    specs = suites.suite(name, sizes, DATASET, recorded)
-    assert specs
-    assert len(set(map(key, specs))) == len(set(specs))
-    assert {spec.dataset for spec in specs} == {DATASET}
-    assert {spec.seed for spec in specs} <= set(sizes.few)
-    for spec in specs:
-        source = getattr(spec, "embedding", None)
-        if isinstance(spec, Run):
-            held_out = sizes.images // 10 if spec.validation else 0
-            assert spec.keep is None or 0 < spec.keep <= sizes.images - held_out
-            longest = 4 * sizes.steps if name in ("many-passes", "referee") else sizes.steps
-            assert 0 < spec.steps <= longest
-            assert spec.every is None or spec.every <= sizes.steps
-            assert spec.budget is None  # compared by steps: the seconds are counted, not given
-            assert (spec.batch, spec.curve_images) == (sizes.batch, sizes.curve_images)
-        if isinstance(source, Run):
-            longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=sizes.width // 4)
-            assert source in (proxy(sizes, DATASET, spec.seed), proxy(longer, DATASET, spec.seed))
-        elif source is not None and name not in ("ablations", "referee"):  # `crossed` has every pair of seeds
-            assert source.seed == spec.seed
-        if isinstance(source, Autoencoder):
-            assert 0 <= source.steps <= sizes.embedding_steps
+    longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=sizes.width // 4)
+    for name in referee.SUITES:
+        specs = suites.suite(name, sizes, DATASET, recorded)
+        assert specs
+        assert len(set(map(key, specs))) == len(set(specs))
+        assert {spec.dataset for spec in specs} == {DATASET}
+        assert {spec.seed for spec in specs} <= set(sizes.few)
+        for spec in specs:
+            source = getattr(spec, "embedding", None)
+            if isinstance(spec, Run):
+                held_out = sizes.images // 10 if spec.validation else 0
+                assert spec.keep is None or 0 < spec.keep <= sizes.images - held_out
+                assert 0 < spec.steps <= (longer if name in ("many-passes", "referee") else sizes).steps
+                assert spec.every is None or spec.every <= sizes.steps
+                assert spec.budget is None  # compared by steps: the seconds are counted, not given
+                assert (spec.batch, spec.curve_images) == (sizes.batch, sizes.curve_images)
+            if isinstance(source, Run):
+                assert source in (proxy(sizes, DATASET, spec.seed), proxy(longer, DATASET, spec.seed))
+            elif source is not None and name not in ("ablations", "referee"):  # `crossed` has every pair of seeds
+                assert source.seed == spec.seed
+            if isinstance(source, Autoencoder):
+                assert 0 <= source.steps <= sizes.embedding_steps
 
 
 @every_profile
-def test_the_suites_that_are_lists_name_each_run_once(sizes):
+def test_lists_name_each_run_once_and_groups_differ_and_have_one_run_of_each_seed(sizes):
     for name in ("rivals", "schedules", "fixed-steps", "fixed-epochs", "other-data"):
         specs = suites.suite(name, sizes, DATASET)
         assert len(set(specs)) == len(specs), name
-    once = referee.crossed(sizes, DATASET)
-    assert len(set(once)) == len(once) == len(sizes.few) ** 2
+    for make in GROUPED:
+        groups = make(sizes, DATASET)
+        for group in groups.values():
+            assert [run.seed for run in group] == list(sizes.few)
+            assert group == [seeded(group[0], seed) for seed in sizes.few]  # nothing else differs
+        assert len(set(map(frozenset, groups.values()))) == len(groups)  # no arm is set against itself
 
 
-@pytest.mark.parametrize("make", GROUPED)
-@every_profile
-def test_groups_differ_and_have_one_run_of_each_seed(make, sizes):
-    groups = make(sizes, DATASET)
-    for group in groups.values():
-        assert [run.seed for run in group] == list(sizes.few)
-        assert group == [seeded(group[0], seed) for seed in sizes.few]  # nothing else differs
-    assert len(set(map(frozenset, groups.values()))) == len(groups)  # no arm is set against itself
-
-
-@every_profile
+@two_profiles
 def test_all_of_part_two_is_in_one_suite_but_other_data(sizes):
     recorded = tried(sizes, dict.fromkeys((ALL, *TUNED), 0))
     whole = set(suites.suite("referee", sizes, DATASET, recorded))
@@ -108,7 +102,7 @@ def test_all_of_part_two_is_in_one_suite_but_other_data(sizes):
 # --- what each suite compares ---
 
 
-@every_profile
+@two_profiles
 def test_a_proxy_has_a_fifth_of_the_steps_and_a_quarter_of_the_width(sizes):
     run = proxy(sizes, DATASET, seed=2)
     assert (run.steps, run.width, run.seed) == (sizes.steps // 5, sizes.width // 4, 2)
@@ -116,7 +110,7 @@ def test_a_proxy_has_a_fifth_of_the_steps_and_a_quarter_of_the_width(sizes):
     assert run.selector == ALL
 
 
-@every_profile
+@two_profiles
 def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
     specs = referee.rivals(sizes, DATASET)
     arms = [spec for spec in specs if getattr(spec, "selector", ALL) != ALL]
@@ -127,7 +121,7 @@ def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
     assert set(specs) - set(arms) == sources
 
 
-@every_profile
+@two_profiles
 def test_at_fixed_steps_every_size_has_the_steps_of_the_full_run(sizes):
     runs = referee.at_fixed_steps(sizes, DATASET)
     random = itertools.product(sizes.few, sizes.keeps, KINDS[:1])
@@ -156,7 +150,7 @@ def test_at_fixed_epochs_the_steps_are_proportional_to_the_images(sizes):
         )
 
 
-@every_profile
+@two_profiles
 def test_the_schedule_is_chosen_on_a_validation_split_at_the_full_and_the_short_length(sizes):
     runs = referee.schedules(sizes, DATASET)
     assert all(run.validation and run.selector == ALL for run in runs)
@@ -186,7 +180,7 @@ def test_recipes_keep_within_their_share_of_the_steps(sizes):
     assert len(groups) - len(full) == 12
 
 
-@every_profile
+@two_profiles
 def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer(sizes):
     groups, recipes = referee.many_passes(sizes, DATASET), referee.recipes(sizes, DATASET)
     assert set(groups) < set(recipes)
@@ -198,7 +192,7 @@ def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer(sizes):
             assert not isinstance(longer.embedding, (Autoencoder, Pixels))
 
 
-@every_profile
+@two_profiles
 def test_embeddings_go_from_no_training_to_the_papers(sizes):
     found = referee.sources(sizes, DATASET)
     pixels, *trained = found.values()
@@ -211,7 +205,7 @@ def test_embeddings_go_from_no_training_to_the_papers(sizes):
         assert usual in referee.embeddings(sizes, DATASET).values()  # the dearest source is that of the rivals
 
 
-@every_profile
+@two_profiles
 def test_the_sizing_varies_the_width_and_the_images_alone(sizes):
     grid = referee.sizing(sizes, DATASET)
     last, keeps = sizes.embedding_widths[-1], (sizes.keep, sizes.keep // 2, 2 * sizes.keep)
@@ -222,13 +216,13 @@ def test_the_sizing_varies_the_width_and_the_images_alone(sizes):
     assert grid[last, sizes.keep] == [subset_run(sizes, DATASET, "top_activations", seed) for seed in sizes.few]
 
 
-@every_profile
+@two_profiles
 def test_the_crossed_table_has_every_pair_of_seeds(sizes):
     pairs = [(run.seed, run.embedding.seed) for run in referee.crossed(sizes, DATASET)]
     assert pairs == list(itertools.product(sizes.few, sizes.few))
 
 
-@every_profile
+@two_profiles
 def test_the_conditions_change_all_three_arms_alike(sizes):
     for name, arms in referee.conditions(sizes, DATASET).items():
         change = referee.settings(sizes)[name]
@@ -239,7 +233,7 @@ def test_the_conditions_change_all_three_arms_alike(sizes):
     assert len({tuple(change) for change in referee.settings(sizes).values()}) == 4
 
 
-@every_profile
+@two_profiles
 def test_another_dataset_is_judged_by_the_usual_and_the_smallest_subset(sizes):
     specs = referee.other_data(sizes, DATASET)
     runs = [spec for spec in specs if isinstance(spec, Run)]
@@ -252,27 +246,16 @@ def test_another_dataset_is_judged_by_the_usual_and_the_smallest_subset(sizes):
 # --- in which order, and what waits for what ---
 
 
-@pytest.mark.parametrize(
-    ("groups", "turns"),
-    [
-        ([], ""),
-        (["abc"], "abc"),
-        (["abc", "xyz"], "axbycz"),
-        (["a", "", "xyz"], "axyz"),
-    ],
-)
-def test_groups_take_turns(groups, turns):
-    assert "".join(referee.in_turn(*groups)) == turns
+def test_groups_take_turns():
+    for groups, turns in [([], ""), (["abc"], "abc"), (["abc", "xyz"], "axbycz"), (["a", "", "xyz"], "axyz")]:
+        assert "".join(referee.in_turn(*groups)) == turns
+    for name in ("recipes", "embeddings"):  # every group has its first seed before any its second
+        seeds = [run.seed for run in suites.suite(name, PROFILES["laptop"], DATASET)]
+        assert seeds == sorted(seeds)
+        assert set(seeds) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("name", ["recipes", "embeddings"])
-def test_of_a_grouped_suite_every_group_has_its_first_seed_before_any_its_second(name):
-    seeds = [run.seed for run in suites.suite(name, PROFILES["laptop"], DATASET)]
-    assert seeds == sorted(seeds)
-    assert set(seeds) == {0, 1, 2}
-
-
-@every_profile
+@two_profiles
 def test_an_arm_is_tuned_when_all_its_rates_are_known_and_to_the_best_of_them(sizes):
     best = {ALL: 2, "random_subset": 0, "top_activations": 3}
     rates, recorded = referee.rates(sizes, DATASET), tried(sizes, best)
@@ -292,11 +275,10 @@ def test_an_arm_is_tuned_when_all_its_rates_are_known_and_to_the_best_of_them(si
     assert list(found) == [ALL, *TUNED]
 
 
-@pytest.mark.parametrize("name", ["ablations", "referee"])
-@every_profile
-def test_suites_ask_for_the_tuned_arms_once_their_rates_are_known(name, sizes):
+@two_profiles
+def test_suites_ask_for_the_tuned_arms_once_their_rates_are_known(sizes):
     recorded = tried(sizes, {ALL: 1, "random_subset": 2, "top_activations": 3})  # none has the profile's own rate
-    before, after = (suites.suite(name, sizes, DATASET, known) for known in ([], recorded))
+    before, after = (suites.suite("ablations", sizes, DATASET, known) for known in ([], recorded))
     more = [run for group in referee.tuned(sizes, DATASET, recorded).values() for run in group]
     assert set(after) - set(before) == set(more)
     assert set(before) < set(after)
