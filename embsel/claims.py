@@ -91,15 +91,18 @@ def claims(records: Iterable[Record]) -> list[Claim]:
     level = same if sizes.name == "paper" else lambda *_: ELSEWHERE
     measured = lambda *_: MEASURED  # noqa: E731
     quicker, negligible = partial(difference, least=QUICKER), partial(same, within=NEGLIGIBLE)
-    only = partial(_alone, report.against_random(records))
+    only = _of(report.against_random(records).get("top_activations"))
+    gaps = report.at_splits(records)
+    at = {split: _of(gaps.get(split)) for split in arms}
+    won = _of(first and report.in_race(records).get(report.beginning(first[0])))
     training_loss, test_loss = partial(_loss, "loss"), partial(_loss, "test_loss")
     rows = [  # the claim, the paper's words, the rule, the paper's number, what is measured, and on which runs
         ("All the data, 10,000 steps of 1,024", "83.3 %", level, 0.833, _accuracy, full),
         ("Subset alone: the filter beats random", "63.9 − 57.6 = +6.3 points", difference, 0.063, only, *alone),
-        *((f"{p}/{100 - p}: the filter wins", "“Arguably”", difference, MORE, _gap, *arms[p]) for p in arms if p >= 90),
-        *((f"{p}/{100 - p}: little difference", "“slight”", same, 0.0, _gap, *arms[p]) for p in arms if p < 90),
+        *((f"{p}/{100 - p}: the filter wins", "“Arguably”", difference, MORE, at[p], *arms[p]) for p in at if p >= 90),
+        *((f"{p}/{100 - p}: little difference", "“slight”", same, 0.0, at[p], *arms[p]) for p in at if p < 90),
         ("The filter's runs scatter less", "“much less variance”", difference, LESS, _scatter, chosen, drawn),
-        ("7 of 12 minutes: subset first wins", "63.5 − 10.4 = +53.1 points", difference, 0.531, _gap, first, never),
+        ("7 of 12 minutes: subset first wins", "63.5 − 10.4 = +53.1 points", difference, 0.531, won, first, never),
         ("Steps on a subset take less time", "implied, no number", quicker, MORE, _pace, small),
         ("On the subset, training loss falls faster", "Figure 6", difference, LESS, training_loss, first, never),
         ("On the subset, test loss falls faster", "Figure 6", difference, LESS, test_loss, first, never),
@@ -127,13 +130,12 @@ def _accuracy(runs: Runs) -> Seen:
     return _seen(Interval.of(report.accuracies(runs)), " %")
 
 
-def _gap(first: Runs, second: Runs) -> Seen:
-    return _seen(report.paired(first, second), " points", sign=True)
+def _of(gap: Interval | None) -> Callable[..., Seen]:  # one of several that are compared, with their spread
+    def measure(*_: Runs) -> Seen:
+        require(gap, "No two runs of the two arms share a seed.")
+        return _seen(gap, " points", sign=True)
 
-
-def _alone(gaps: dict[str, Interval], *_: Runs) -> Seen:  # one of those that are compared, with their spread
-    require("top_activations" in gaps, "No runs on the filter's subset and on a random one share a seed.")
-    return _seen(gaps["top_activations"], " points", sign=True)
+    return measure
 
 
 def _scatter(*arms: Runs) -> Seen:

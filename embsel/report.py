@@ -17,6 +17,8 @@ from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 # What a selector is called in a figure or a table.
 NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.SELECTORS.items()}
+# What goes below a table whose differences are `compared` or `pooled`.
+POOLED = "The spread of the differences is pooled over the table; better and worse are said with Holm's correction."
 # The arms of Part I, in the order of its figures.
 FIRST = (ALL, "random_subset", "stratified_random", "top_activations", "top_activations_drop", "top_activations_keep")
 
@@ -156,6 +158,19 @@ def same_machine(first: Iterable[Record], second: Iterable[Record]) -> list[tupl
     ]
 
 
+def choosing(runs: Iterable[Record]) -> tuple[str, str]:
+    """Return in words what the subsets of `runs` cost: the images that their autoencoder or proxy was trained on, and
+    the mean seconds of the choice itself, on the machine that made most of them.
+    """
+    runs = list(runs)
+    stages = ("autoencoder", "proxy training")
+    images = max(sum(line["samples"] for line in run.ledger if line["stage"] in stages) for run in runs)
+    places = [_machine(run) for run in runs if run.quiet]
+    most = max(places, key=places.count, default=None)
+    seconds = [run.seconds("selection") for run in runs if run.quiet and _machine(run) == most]
+    return f"{images:,}", f"{np.mean(seconds):.2f} s" if seconds else "not timed"
+
+
 def _machine(record: Record) -> tuple:
     return tuple(record.provenance.get(name) for name in ("hardware", "backend"))
 
@@ -253,6 +268,14 @@ def against_baseline(records: Iterable[Record]) -> dict[tuple[str, int], Interva
     return compared(arms, baseline)
 
 
+def at_splits(records: Iterable[Record]) -> dict[int, Interval]:
+    """Return the filter's accuracy minus a random subset's at every split between 0 and 100, `pooled` over them."""
+    groups = by_split(records)
+    chosen, drawn = (groups.get(name, {}) for name in ("top_activations", "random_subset"))
+    gaps = {split: by_seed(runs, drawn.get(split, [])) for split, runs in chosen.items() if 0 < split < 100}
+    return pooled({split: gap for split, gap in sorted(gaps.items()) if gap})
+
+
 def before_fine_tuning(record: Record) -> float:
     """Return the test accuracy at the end of the subset's phase, on the images that the curve is measured on."""
     ends = [i for i, phase in enumerate(record.curve["phase"]) if phase == 0]
@@ -298,11 +321,18 @@ def fixed_budget(records: Iterable[Record]) -> dict[str, list[Record]]:
     arms = {}
     for record in records:
         if getattr(record.spec, "budget", None) is not None and record.quiet:  # seconds are what they are judged by
-            arms.setdefault(_beginning(record), []).append(record)
+            arms.setdefault(beginning(record), []).append(record)
     return arms
 
 
-def _beginning(record: Record) -> str:
+def in_race(records: Iterable[Record]) -> dict[str, Interval]:
+    """Return the `compared` accuracy of every arm of `fixed_budget` minus that of all the data."""
+    race = fixed_budget(records)
+    return compared(race, race.get(NAMES[ALL], []))
+
+
+def beginning(record: Record) -> str:
+    """Return in words what a run of the race begins with."""
     name = NAMES[record.spec.selector]
     if record.spec.selector == ALL:
         return name
@@ -436,10 +466,10 @@ def findings(records: Iterable[Record]) -> list[str]:
     if gaps:
         each = "; ".join(f"{split}/{100 - split} {gap.text(' points', sign=True)}" for split, gap in gaps.items())
         said.append(f"**The subset first, then everything.** The filter's runs minus those on all the data: {each}.")
-    race = fixed_budget(records)
-    first = [group for group in race.values() if group[0].spec.selector == "top_activations"]
-    if first and NAMES[ALL] in race:
-        gap = paired(min(first, key=lambda group: group[0].spec.keep), race[NAMES[ALL]])
+    raced = in_race(records)
+    first = {n: runs for n, runs in fixed_budget(records).items() if runs[0].spec.selector == "top_activations"}
+    if first.keys() & raced.keys():
+        gap = raced[min(first.keys() & raced.keys(), key=lambda name: first[name][0].spec.keep)]
         verdict = gap.verdict("was ahead of", "was behind", "showed no difference from")
         said.append(
             f"**The race.** At the end of the paper's share of a full run's time, the filter's subset first {verdict} "

@@ -186,6 +186,19 @@ def test_seconds_are_compared_on_one_machine_without_other_work():
     assert report.same_machine(first[:1], [a_run("random_subset", 0, where={"backend": "jax"})]) == []
 
 
+def test_the_seconds_of_choosing_are_those_of_the_machine_that_made_most_runs():
+    def chosen(seed, seconds, **where):
+        run = a_run("top_activations", seed, where=where)
+        run.ledger.append({"stage": "selection", "seconds": seconds, "samples": 50_000})
+        return run
+
+    there = {"hardware": "another processor"}
+    runs = [chosen(0, 1.0, **there), chosen(1, 2.0), chosen(2, 4.0), chosen(3, 9.0, nice=5)]
+    assert report.choosing(runs) == ("192,000", "3.00 s")  # images of the autoencoder
+    assert report.choosing(runs[-1:]) == ("192,000", "not timed")
+    assert report.choosing([a_run("random_subset")]) == ("0", "0.00 s")
+
+
 def test_a_run_whose_embedding_was_made_elsewhere_lends_no_seconds():
     run, there = a_run("top_activations"), {"hardware": "another processor"}
     assert report.timed([run], [an_encoder()]) == [run]
