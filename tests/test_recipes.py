@@ -139,25 +139,25 @@ def test_grow_doubles_as_long_as_that_is_at_most_half_of_the_data():
         assert everything.steps == 40
 
 
-@pytest.mark.parametrize(("keep", "batch"), [(48, 16), (7, 16), (COUNT, 16), (199, 30)])
-def test_sift_deals_everything_out_and_takes_from_each_hand_its_hardest(keep, batch):
-    choose = Chooser()
-    (phase,) = planned(choose, plan="sift", keep=keep, batch=batch)
-    rng = np.random.default_rng(0)
-    first = phase.indices(rng)
-    hands = [asked["among"] for asked in choose.asked]
-    taken = np.split(first, np.cumsum([asked["k"] for asked in choose.asked])[:-1])
-    assert len(first) == len(set(first.tolist())) == keep  # the right share of all
-    assert sorted(itertools.chain(*hands)) == list(range(COUNT))  # each image is in one hand
-    assert max(map(len, hands)) - min(map(len, hands)) <= 1
-    for hand, rows in zip(hands, taken, strict=True):
-        assert set(rows) == set(sorted(hand)[: len(rows)])
-        assert abs(len(rows) - keep / len(hands)) < 1
-        assert len(hands) == 1 or 2 / 3 * batch <= len(rows) <= 2 * batch  # about a batch
-    asked = len(hands)
-    assert len(phase.indices(rng)) == keep
-    if 1 < len(hands) < COUNT:
-        assert [one["among"] for one in choose.asked[asked:]] != hands  # dealt anew
+def test_sift_deals_everything_out_and_takes_from_each_hand_its_hardest():
+    for keep, batch in [(48, 16), (7, 16), (COUNT, 16), (199, 30)]:
+        choose = Chooser()
+        (phase,) = planned(choose, plan="sift", keep=keep, batch=batch)
+        rng = np.random.default_rng(0)
+        first = phase.indices(rng)
+        hands = [asked["among"] for asked in choose.asked]
+        taken = np.split(first, np.cumsum([asked["k"] for asked in choose.asked])[:-1])
+        assert len(first) == len(set(first.tolist())) == keep  # the right share of all
+        assert sorted(itertools.chain(*hands)) == list(range(COUNT))  # each image is in one hand
+        assert max(map(len, hands)) - min(map(len, hands)) <= 1
+        for hand, rows in zip(hands, taken, strict=True):
+            assert set(rows) == set(sorted(hand)[: len(rows)])
+            assert abs(len(rows) - keep / len(hands)) < 1
+            assert len(hands) == 1 or 2 / 3 * batch <= len(rows) <= 2 * batch  # about a batch
+        asked = len(hands)
+        assert len(phase.indices(rng)) == keep
+        if 1 < len(hands) < COUNT:
+            assert [one["among"] for one in choose.asked[asked:]] != hands  # dealt anew
 
 
 def test_sift_takes_what_is_easy_for_all_where_it_is_hard_for_its_hand():
@@ -194,13 +194,13 @@ def test_where_the_rate_is_down_to_zero():
     assert ends("restart") == [20, 40, 60, 100]
 
 
-@pytest.mark.parametrize("ends", [[10], [1, 4, 4, 10], [0, 10]])
-def test_the_rate_falls_in_a_straight_line_and_starts_anew(ends):
-    rates = np.array([float(numpy(Falling(0.5, ends)(step))) for step in range(12)])
-    expected = np.zeros(12)
-    for start, end in zip([0, *ends], ends, strict=False):
-        expected[start:end] = np.linspace(0.5, 0, end - start, endpoint=False)
-    np.testing.assert_allclose(rates, expected, rtol=1e-6)
+def test_the_rate_falls_in_a_straight_line_and_starts_anew():
+    for ends in [[10], [1, 4, 4, 10], [0, 10]]:
+        rates = np.array([float(numpy(Falling(0.5, ends)(step))) for step in range(12)])
+        expected = np.zeros(12)
+        for start, end in zip([0, *ends], ends, strict=False):
+            expected[start:end] = np.linspace(0.5, 0, end - start, endpoint=False)
+        np.testing.assert_allclose(rates, expected, rtol=1e-6)
 
 
 def tally(update, count=8):
@@ -312,9 +312,8 @@ def test_adamw_takes_the_decay_from_the_weights_and_not_from_the_loss():
 # --- specs ---
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_a_recipe_that_cannot_be_is_refused():
+    for changes, message in [
         ({"plan": "shift"}, r"no plan named 'shift'; did you mean 'sift'"),
         ({"optimizer": "adam"}, r"no optimizer named 'adam'; did you mean 'adamw'"),
         ({"schedule": "cosine"}, r"no schedule named 'cosine'"),
@@ -329,11 +328,9 @@ def test_adamw_takes_the_decay_from_the_weights_and_not_from_the_loss():
         ({"plan": "prune", "selector": "el2n", "embedding": PROXY}, r"leave Run\.embedding None\."),
         ({"selector": ALL, "keep": None, "plan": "grow"}, r"no subset to begin with"),
         ({"selector": ALL, "keep": None, "shrink": 0.5}, r"no subset to begin with"),
-    ],
-)
-def test_a_recipe_that_cannot_be_is_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        a_run(**changes)
+    ]:
+        with pytest.raises(InputError, match=message):
+            a_run(**changes)
 
 
 NESTED = [
@@ -348,13 +345,13 @@ NESTED = [
 ]
 
 
-@pytest.mark.parametrize("spec", NESTED)
-def test_specs_inside_specs_come_back_from_a_line(spec):
-    line = Record(spec, {}, [], {}).to_json()
-    again = Record.from_json(line).spec
-    assert again == spec
-    assert [type(one) for one in nest(again)] == [type(one) for one in nest(spec)]
-    assert key(again) == key(spec) == json.loads(line)["key"]
+def test_specs_inside_specs_come_back_from_a_line():
+    for spec in NESTED:
+        line = Record(spec, {}, [], {}).to_json()
+        again = Record.from_json(line).spec
+        assert again == spec
+        assert [type(one) for one in nest(again)] == [type(one) for one in nest(spec)]
+        assert key(again) == key(spec) == json.loads(line)["key"]
 
 
 def nest(spec):
