@@ -194,15 +194,6 @@ def test_where_the_rate_is_down_to_zero():
     assert ends("restart") == [20, 40, 60, 100]
 
 
-def test_the_rate_falls_in_a_straight_line_and_starts_anew():
-    for ends in [[10], [1, 4, 4, 10], [0, 10]]:
-        rates = np.array([float(numpy(Falling(0.5, ends)(step))) for step in range(12)])
-        expected = np.zeros(12)
-        for start, end in zip([0, *ends], ends, strict=False):
-            expected[start:end] = np.linspace(0.5, 0, end - start, endpoint=False)
-        np.testing.assert_allclose(rates, expected, rtol=1e-6)
-
-
 def tally(update, count=8):
     """A model with a weight for each image, to which a step adds the rate for each time the image is trained on."""
     numbers = keras.Input((), dtype="int32")
@@ -211,18 +202,19 @@ def tally(update, count=8):
     return training._compile(model, lambda _, out: -out, update)
 
 
-def test_training_uses_the_rate_of_each_step():
-    model, seen = tally(keras.optimizers.SGD(Falling(0.5, [2, 10]))), []
+def test_the_rate_of_each_step_falls_in_a_straight_line_and_starts_anew():
+    """To zero at step 2, and, as a phase without a step is passed over, once more at step 10, where it stays."""
+    model, seen = tally(keras.optimizers.SGD(Falling(0.5, [2, 2, 10]))), []
     training.train(
         model,
         np.zeros(8),
-        [Phase(np.arange(8), 10)],
+        [Phase(np.arange(8), 11)],
         batch=4,
         seed=0,
         every=1,
         evaluate=lambda: seen.append(numpy(model.trainable_variables[0]).sum()) or {},
     )
-    expected = [0.5, 0.25, 0.5, 0.4375, 0.375, 0.3125, 0.25, 0.1875, 0.125, 0.0625]
+    expected = [0.5, 0.25, 0.5, 0.4375, 0.375, 0.3125, 0.25, 0.1875, 0.125, 0.0625, 0]
     np.testing.assert_allclose(np.diff(seen, prepend=0), expected, atol=1e-5)
 
 
@@ -358,14 +350,6 @@ def nest(spec):
     while spec is not None:
         yield spec
         spec = getattr(spec, "embedding", None)
-
-
-def test_each_part_of_a_recipe_has_a_key_of_its_own():
-    parts = {"plan": "fresh", "schedule": "linear", "shrink": 0.5, "optimizer": "adamw", "network": "resnet"}
-    specs = [a_run(), *(a_run(**{name: value}) for name, value in {**parts, "proxy": True}.items())]
-    specs += [by_network("el2n"), by_network("el2n", embedding=dataclasses.replace(PROXY, seed=1))]
-    specs += [Pixels("d"), Pixels("d", 12), Autoencoder("d", 0, 16)]
-    assert len({key(spec) for spec in specs}) == len(specs)
 
 
 def test_a_suite_gives_each_selector_what_it_needs():
