@@ -196,7 +196,6 @@ def on_tensorflow():
 
 
 @needs_both
-@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["host", "device"])
 def test_jax_gives_the_numbers_of_tensorflow(on_tensorflow, loop):
     on_jax = answer(f"import test_backends; test_backends.core({loop!r})", "jax")
@@ -223,7 +222,6 @@ def test_jax_gives_the_numbers_of_tensorflow(on_tensorflow, loop):
 
 
 @needs_jax
-@pytest.mark.slow
 def test_everything_works_without_tensorflow(tmp_path):
     code = f"import test_backends; test_backends.record({str(tmp_path)!r})"
     found = answer(code, "jax", ["tensorflow"], quiet=False)  # it tells how far it is

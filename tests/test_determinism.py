@@ -21,7 +21,6 @@ def recorded(folder):
 
 
 @needs_both
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_the_same_run_gives_the_same_record(backend, tmp_path):
     code = "import test_determinism; test_determinism.recorded({!r})"
