@@ -562,10 +562,7 @@ def test_a_spec_that_does_not_fit_is_refused_before_any_long_work(tmp_path, made
     experiments._check(a_run("random_subset", keep=TRAIN), DATASET)  # a subset may be all of the images
     for bad, message in [
         ({"keep": TRAIN + 1}, rf"^Run\.keep is 201, but shapes has only {TRAIN} training images\.$"),
-        (
-            {"dataset": "another"},
-            rf"^The run wants the dataset another, .*{DATASET.fingerprint}\.$",
-        ),
+        ({"dataset": "another"}, rf"^The run wants the dataset another, .*{DATASET.fingerprint}\.$"),
         ({"embedding": dataclasses.replace(EMBEDDING, dataset="another")}, r"^The run wants the dataset another"),
     ]:
         spec = a_run("top_activations", **bad)

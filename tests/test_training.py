@@ -618,39 +618,20 @@ def test_the_classifier_learns_what_can_be_learned():
     assert history.points[-1] | training.score(logits(), test_labels) == history.points[-1]  # of the weights left
 
 
-def test_the_autoencoder_learns_to_reproduce():
-    data, labels = coloured()
-    encoder, model = narrow_autoencoder(data)
-    history = train(model, labels, [Phase(np.arange(60), 60)], batch=20, seed=0, every=20)
-    loss = history.column("loss")
-    assert loss[-1] < 0.7 * loss[0]
-    assert training.embed(encoder, data).std(axis=0).max() > 0
-
-
 ON_GPU = any("cpu" not in name.lower() for name in keras.distribution.list_devices())
 
 
-@pytest.mark.skipif(ON_GPU, reason="a GPU adds up in any order")
-def test_a_seed_fixes_the_weights_to_the_last_bit():
+def test_a_seed_fixes_the_weights_to_the_last_bit_and_those_of_order_and_of_augmentation_are_two():
     data, labels = coloured()
 
-    def end(build):
-        _, model = build(data, augment=True)
-        train(model, labels, [Phase(np.arange(60), 8)], batch=16, seed=3)
-        return weights(model)
-
-    np.testing.assert_array_equal(end(narrow_classifier), end(narrow_classifier))
-
-
-def test_the_seeds_of_order_and_of_augmentation_are_two():
-    data, labels = coloured()
-
-    def end(seed, augmentation):
-        _, model = linear(data, augment=True, seed=augmentation)
+    def end(seed, augmentation, build=linear):
+        _, model = build(data, augment=True, seed=augmentation)
         train(model, labels, [Phase(np.arange(60), 3)], batch=16, seed=seed)
         return weights(model)
 
     same, order, light = end(1, 1), end(2, 1), end(1, 2)
-    np.testing.assert_allclose(end(1, 1), same, rtol=1e-5, atol=1e-6)
     assert np.abs(order - same).max() > 1e-3
     assert np.abs(light - same).max() > 1e-3
+    if not ON_GPU:  # which adds up in any order
+        np.testing.assert_array_equal(end(1, 1), same)
+        np.testing.assert_array_equal(end(1, 1, narrow_classifier), end(1, 1, narrow_classifier))
