@@ -6,7 +6,8 @@ this room is also a program, for virtual devices of the processor, which prints 
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 
-It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions, not before it is known which backend it gets.
+It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions,
+not before it is known which backend it gets.
 """
 
 import argparse
