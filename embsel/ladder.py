@@ -32,7 +32,8 @@ def table(records: Iterable[Record]) -> pd.DataFrame:
         arm = NAMES[begun.selector] + ("" if begun.augment else ", no augmentation")
         if begun in _known(record):
             rows.append(pd.DataFrame(record.curve).assign(arm=arm, seed=begun.seed))
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["arm", "seed", "step"])
+    empty = pd.DataFrame(columns=["arm", "seed", "step", "test_accuracy"])
+    return pd.concat(rows, ignore_index=True) if rows else empty
 
 
 def _known(record: Record) -> set[Run]:
