@@ -172,22 +172,37 @@ def margin(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     return strongest(two[:, -2] - two[:, -1], k)
 
 
-@door(labelled=True)
-def el2n(embeddings, k, *, labels=None, seed=0, easiest=False) -> np.ndarray:
-    """The rows that a proxy gets most wrong: largest length of its error, probabilities less one-hot label (EL2N).
-
-    `embeddings` are the class probabilities (N, classes) of a short run (Paul et al. 2021, who average over several
-    networks). It keeps the hardest rows, the largest error first, and with them the wrongly labelled; or the `easiest`,
-    the smallest error first, which Sorscher et al. (2022) advise where data are scarce.
-
-    :helps: meant for pruning a smaller part of much data; where little is kept, the hardest rows are a poor start.
-    :knobs: `easiest`; and how long the proxy trains.
-    """
+def _errors(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Squared length (N,) of a proxy's error on each row: its class probabilities less the one-hot label."""
     errors = _probabilities(embeddings, "el2n")
     require(labels.max() < errors.shape[1], f"labels: expected below {errors.shape[1]}, found {labels.max()}.")
     errors[np.arange(len(errors)), labels] -= 1
-    size = np.square(errors).sum(axis=1)
-    return strongest(-size if easiest else size, k)
+    return np.square(errors).sum(axis=1)
+
+
+@door(labelled=True)
+def el2n(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+    """The rows that a proxy gets most wrong: largest length of its error, probabilities less one-hot label (EL2N).
+
+    `embeddings` are the class probabilities (N, classes) of a short run (Paul et al. 2021, who average over several
+    networks). It keeps the hardest rows, the largest error first, and with them the wrongly labelled.
+
+    :helps: meant for pruning a smaller part of much data; where little is kept, the hardest rows are a poor start.
+    :knobs: none, save how long the proxy trains.
+    """
+    return strongest(_errors(embeddings, labels), k)
+
+
+@door(labelled=True)
+def el2n_easiest(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
+    """The rows that a proxy gets least wrong: smallest length of its error, the reverse of `el2n`.
+
+    The smallest error first. Sorscher et al. (2022) advise the easy rows where data are scarce.
+
+    :helps: meant for little data, of which the clear cases have to be learnt first; it leaves out what is unusual.
+    :knobs: none, save how long the proxy trains.
+    """
+    return strongest(-_errors(embeddings, labels), k)
 
 
 def dispersion(embeddings, rows) -> float:

@@ -2,19 +2,19 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from embsel import answers, claims, referee, report, suites
+from embsel.answers import FILTER, RANDOM
 from embsel.errors import InputError
 from embsel.records import ALL, Record, find, key
 from embsel.report import Interval, paired
 
 NOT_RECORDED = "not recorded yet"
 Answer = tuple[str, list[Record]]  # in words, and the runs that it rests on
-FILTER, RANDOM = "top_activations", "random_subset"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list
             "No rule for the embedding's size or for k",
             "R2",
             "three sizes by three numbers of images",
-            _sizes,
+            _sizes(others),
             "08_ablations#the-embedding-s-size-and-the-number-of-images",
         ),
         (
@@ -79,14 +79,14 @@ def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list
             "Settings are not tuned for each arm",
             "R3",
             "a rate for each arm, on a validation split",
-            _tuned,
+            _tuned(others),
             "08_ablations#a-learning-rate-for-each-arm",
         ),
         (
             "Augmentation blurs what the subset does",
             "R3",
             "the arms without it",
-            _under("neither crops, flips nor light"),
+            _under("neither crops, flips nor light", others),
             "08_ablations#with-and-without-augmentation",
         ),
         (
@@ -117,7 +117,7 @@ def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list
             _short,
             "07_cost#accuracy-against-total-time",
         ),
-        ("SGD with momentum only", "R1", "AdamW", _under("AdamW"), "08_ablations#adamw-beside-sgd"),
+        ("SGD with momentum only", "R1", "AdamW", _under("AdamW", others), "08_ablations#adamw-beside-sgd"),
         (
             "Figure 6 compares training losses of different sets",
             "R1",
@@ -138,10 +138,9 @@ def _answered(records: list[Record], words: str, who: str, experiment: str, ask:
     return Objection(words, who, experiment, answer, where, tuple(runs.values()))
 
 
-def gap(first: Sequence[Record], second: Sequence[Record], *, than: str = "random") -> str:
-    """Return the difference of two arms in words: its interval, and whether it is one."""
-    difference = paired(first, second)
-    word = difference.verdict(f"better than {than}", f"worse than {than}", f"not to be told from {than}")
+def said(difference: Interval, *, than: str = "random") -> str:
+    """Return a difference of two arms in words: its interval, and whether it is one."""
+    word = difference.verdict(f"better than {than}", f"worse than {than}", f"no difference from {than} could be shown")
     return f"{difference.text(' points', sign=True)}, {word}"
 
 
@@ -153,6 +152,7 @@ def choosing(records: Iterable[Record]) -> dict[str, answers.Judged]:
 
 def findings(records: Iterable[Record]) -> list[str]:
     """Return what the recorded recipes show, a sentence or none: for the front page, the README and chapter 7."""
+    judged = answers.judged(records := list(records))
     choices = choosing(records)
     if not choices:
         return []
@@ -160,14 +160,18 @@ def findings(records: Iterable[Record]) -> list[str]:
     words = [one.front.verdict("ahead", "behind", "level") for one in choices.values()]
     nearest = max(choices, key=lambda name: choices[name].front.mean)
     first = choices[nearest].front
-    word = first.verdict("ahead of", "behind", "not to be told from")
     result = f"these do: {', '.join(paying)}" if paying else "none does"
+    whole = judged[referee.FULL].runs[0]
+    passes = whole.spec.steps * whole.spec.batch / whole.metrics["kept"]
+    untimed = "; ".join(name for name, one in judged.items() if not one.full and not one.time)
     return [
         "**Does any recipe pay?** It pays if it saves, the choosing included, "
         f"{100 * answers.SAVING:.0f} % of the full run's total time at its accuracy, and beats full runs as short as "
-        f"itself. Of {len(choices)} recipes {result}. Against short full runs of the same total time, "
-        f"{words.count('ahead')} are ahead, {words.count('behind')} behind, {words.count('level')} not to be told "
-        f"apart; the highest is *{nearest}*, {word} them by {first.text(' points', sign=True)}."
+        f"itself. In {passes:.1f} passes over the data, at one length, of {len(choices)} recipes {result}. Against "
+        f"short full runs of the same total time, {words.count('ahead')} are ahead, {words.count('behind')} behind, "
+        f"and for {words.count('level')} no difference could be shown; the highest is *{nearest}*, "
+        f"{said(first, than='them')}."
+        + (f" Not judged, as their seconds are of two machines: {untimed}." if untimed else "")
     ]
 
 
@@ -184,16 +188,14 @@ def front_page(records: Iterable[Record]) -> list[str]:
 
 
 def _bill(records: list[Record]) -> Answer:
-    judged = answers.judged(records)
-    recipe, full = judged["filter, then all"], judged[referee.FULL]
-    price = [run.seconds("autoencoder", "autoencoder compilation", "embedding") for run in recipe.runs]
-    times = Interval.of(np.array(price) / np.mean([run.seconds("training") for run in full.runs]))
-    share = Interval(1 - recipe.time.mean, recipe.time.half, recipe.time.n)
+    price = report.price(records)
+    full, encoders = report.comparison(records, names=(ALL,))[ALL], report.autoencoders(records)
+    made, trained = (runs[0].spec.steps * runs[0].spec.batch for runs in (encoders, full))
     text = (
-        f"making the embeddings takes {times.text('', 1)} times the full run's training; with that the paper's recipe "
-        f"takes {share.text('', 1)} times the full run's total time"
+        f"making the embeddings takes {price.text('', 1)} times as long as the full run's training on the same "
+        f"machine, and trains on {made / trained:.1f} times as many images"
     )
-    return text, [*recipe.runs, *full.runs]
+    return text, [*encoders, *full]
 
 
 def _equal(records: list[Record]) -> Answer:
@@ -203,26 +205,25 @@ def _equal(records: list[Record]) -> Answer:
     if len(random) < 2:
         raise InputError("One size of a random subset is no curve.")
     keep, of = answers.equal_keep(usual[FILTER], random), usual[ALL][0].metrics["kept"]
-    low, mean, high = (math.exp(keep.mean + side * keep.half) for side in (-1, 0, 1))
+    shares = [100 * math.exp(keep.mean + side * keep.half) / of for side in (-1, 1)]
     text = (
-        f"at the same steps {mean:,.0f} random images ({low:,.0f} to {high:,.0f}; n = {keep.n}), "
-        f"{100 * mean / of:.1f} % of the data, do as well as the filter's {usual[FILTER][0].spec.keep:,}"
+        f"at these steps about {answers.as_range(keep)} random images (n = {keep.n}), {shares[0]:.1f} to "
+        f"{shares[1]:.1f} % of the data, do as well as the filter's {usual[FILTER][0].spec.keep:,}"
     )
     return text, [*usual[FILTER], *drawn]
 
 
 def _rivals(records: list[Record]) -> Answer:
     arms = report.comparison(records, names=report.NAMES)
-    chance = arms[RANDOM]
-    gaps = {name: paired(runs, chance) for name, runs in arms.items() if name not in (ALL, RANDOM)}
+    gaps = {name: gap for name, gap in report.against_random(records).items() if name != ALL}
     if not gaps:
         raise InputError("There is no other selector than random.")
     words = [one.verdict("better", "worse", "level") for one in gaps.values()]
     best = max(gaps, key=lambda name: gaps[name].mean)
     text = (
-        f"of {len(gaps)} selectors {words.count('better')} are better than random, {words.count('worse')} worse, "
-        f"{words.count('level')} not to be told from it; the highest is *{report.NAMES[best]}*, "
-        f"{gaps[best].text(' points', sign=True)}"
+        f"of {len(gaps)} selectors {words.count('better')} are better than random, {words.count('worse')} worse, and "
+        f"for {words.count('level')} no difference could be shown, corrected for their number; the highest is "
+        f"*{report.NAMES[best]}*, {gaps[best].text(' points', sign=True)}"
     )
     return text, [run for runs in arms.values() for run in runs]
 
@@ -234,64 +235,71 @@ def _classes(records: list[Record]) -> Answer:
     share = plain[0].spec.keep // len(plain[0].metrics["class_counts"])
     text = (
         f"the filter's smallest class has {least:,} images where {share:,} would be its share; class by class it is "
-        f"{gap(balanced, plain, than='without')}"
+        f"{said(paired(balanced, plain), than='without')}"
     )
     return text, [*plain, *balanced]
 
 
-def _sizes(records: list[Record]) -> Answer:
-    grid = report.of_suite(referee.sizing, records)
-    gaps = [paired(runs, grid[None, keep]) for (width, keep), runs in grid.items() if width and (None, keep) in grid]
-    if not gaps:
-        raise InputError("No cell of the grid is recorded.")
-    words = [one.verdict("better", "worse", "level") for one in gaps]
-    low, high = (pick(gaps, key=lambda one: one.mean).text(" points", sign=True) for pick in (min, max))
-    text = (
-        f"of {len(gaps)} combinations the filter is better than random in {words.count('better')}, worse in "
-        f"{words.count('worse')}, not to be told from it in {words.count('level')}; from {low} to {high}"
-    )
-    return text, [run for runs in grid.values() for run in runs]
-
-
-def _arms(records: list[Record], setting: str) -> dict[str, list[Record]]:
-    return report.of_suite(referee.conditions, records)[setting]
-
-
-def _under(setting: str) -> Callable[[list[Record]], Answer]:
+def _sizes(others: list[Record]) -> Callable[[list[Record]], Answer]:
     def answer(records: list[Record]) -> Answer:
-        arms = _arms(records, setting)
-        return f"the filter's subset alone {gap(arms[FILTER], arms[RANDOM])}", [*arms[FILTER], *arms[RANDOM]]
+        grid = report.of_suite(referee.sizing, records)
+        gaps = answers.gaps(records, others)
+        gaps = {name: gap for name, gap in gaps.items() if name == answers.AS_USUAL or " numbers, " in name}
+        if len(gaps) < 2:
+            raise InputError("No cell of the grid is recorded.")
+        words = [one.verdict("better", "worse", "level") for one in gaps.values()]
+        low, high = (pick(gaps.values(), key=lambda one: one.mean).text(" points", sign=True) for pick in (min, max))
+        text = (
+            f"of {len(gaps)} combinations the filter is better than random in {words.count('better')}, worse in "
+            f"{words.count('worse')}, and for {words.count('level')} no difference could be shown; from {low} to {high}"
+        )
+        return text, [run for runs in grid.values() for run in runs]
+
+    return answer
+
+
+def _both(records: list[Record], setting: str, others: list[Record]) -> Answer:
+    """Return the filter beside a random subset under a setting of chapter 8, and the runs."""
+    arms = answers.settings(records, others)[setting]
+    return said(answers.gaps(records, others)[setting]), [*arms[FILTER], *arms[RANDOM]]
+
+
+def _under(setting: str, others: list[Record]) -> Callable[[list[Record]], Answer]:
+    def answer(records: list[Record]) -> Answer:
+        text, runs = _both(records, setting, others)
+        return f"the filter's subset alone {text}", runs
 
     return answer
 
 
 def _elsewhere(others: list[Record]) -> Callable[[list[Record]], Answer]:
     def answer(records: list[Record]) -> Answer:
-        arms = _arms(records, "a small ResNet")
-        said, runs = [f"a small ResNet: {gap(arms[FILTER], arms[RANDOM])}"], [*arms[FILTER], *arms[RANDOM]]
-        for name in dict.fromkeys(record.provenance["dataset"] for record in others):
-            arms = report.comparison([run for run in others if run.provenance["dataset"] == name])
-            if FILTER in arms and RANDOM in arms:
-                said.append(f"{name}: {gap(arms[FILTER], arms[RANDOM])}")
-                runs += [*arms[FILTER], *arms[RANDOM]]
-        return "the filter's subset alone, with " + "; ".join(said), runs
+        more = [f"{name}, {keep:,} images" for name, keep in answers.further(others) if keep]
+        told, runs = zip(*(_both(records, name, others) for name in ("a small ResNet", *more)), strict=True)
+        told = [f"{name}: {text}" for name, text in zip(("a small ResNet", *more), told, strict=True)]
+        return "the filter's subset alone, with " + "; ".join(told), [run for group in runs for run in group]
 
     return answer
 
 
-def _tuned(records: list[Record]) -> Answer:
-    arms = report.of_suite(lambda *place: referee.tuned(*place, records), records)
-    rates = ", ".join(f"{report.NAMES[name]} {runs[0].spec.rate:g}" for name, runs in arms.items())
-    runs = [*arms[FILTER], *arms[RANDOM]]
-    return f"the filter's subset alone {gap(arms[FILTER], arms[RANDOM])} (rates: {rates})", runs
+def _tuned(others: list[Record]) -> Callable[[list[Record]], Answer]:
+    def answer(records: list[Record]) -> Answer:
+        arms = report.of_suite(lambda *place: referee.tuned(*place, records), records)
+        rates = ", ".join(f"{report.NAMES[name]} {runs[0].spec.rate:g}" for name, runs in arms.items())
+        runs, gaps = [*arms[FILTER], *arms[RANDOM]], answers.gaps(records, others)
+        difference = gaps.get(answers.OWN_RATE) or gaps[answers.AS_USUAL]  # the same rates as there, if there is none
+        return f"the filter's subset alone {said(difference)} (rates: {rates})", runs
+
+    return answer
 
 
 def _switch(records: list[Record]) -> Answer:
-    arms = report.comparison(records, split=min(suites.profile(records[0].provenance["profile"]).splits, key=_to_half))
+    split = min(suites.profile(records[0].provenance["profile"]).splits, key=lambda split: abs(split - 50))
+    arms = report.comparison(records, split=split)
     seeds = sorted({run.spec.seed for run in arms[FILTER]} & {run.spec.seed for run in arms[RANDOM]})
     early = [[report.before_fine_tuning(find(arms[name], seed=seed)[0]) for seed in seeds] for name in (FILTER, RANDOM)]
     before = Interval.of(np.subtract(*early))
-    after = paired(arms[FILTER], arms[RANDOM])
+    after = report.at_splits(records)[split]
     text = (
         f"half-way, filter minus random: {before.text(' points', sign=True)}; at the end of the same runs "
         f"{after.text(' points', sign=True)}"
@@ -299,17 +307,23 @@ def _switch(records: list[Record]) -> Answer:
     return text, [*arms[FILTER], *arms[RANDOM]]
 
 
-def _to_half(split: int) -> int:
-    return abs(split - 50)
-
-
 def _encoders(records: list[Record]) -> Answer:
     runs = report.of_suite(referee.crossed, records)
+    try:
+        parts = answers.two_way(answers.crossed_table(runs))
+    except InputError:
+        if len(trained := answers.trained_autoencoders(runs)) < 2:
+            raise
+        low, high = (100 * pick(report.accuracies(runs)) for pick in (min, max))
+        text = (
+            f"not answered yet: with up to {len(trained)} autoencoders, of {len({seed for seed, _ in trained})} seeds "
+            f"on two machines, from {low:.1f} to {high:.1f} %; n = {len(runs)} runs"
+        )
+        return text, runs
     names = ("autoencoder seed", "training seed", "the rest")
-    parts = zip(names, answers.two_way(answers.crossed_table(runs)), strict=True)
     text = "; ".join(
         f"{name} {100 * deviation:.1f} points" + ("" if math.isnan(chance) else f" (p = {chance:.2f})")
-        for name, (_, deviation, chance) in parts
+        for name, (_, deviation, chance) in zip(names, parts, strict=True)
     )
     return f"standard deviations: {text}; n = {len(runs)} runs", runs
 
@@ -324,8 +338,9 @@ def _feeding(records: list[Record]) -> Answer:
         pairs = [
             (subset, full)
             for full in find(runs, feed=large, selector=ALL)
-            for subset in find(runs, seed=full.spec.seed, feed=small, selector=RANDOM)
+            for subset in find(runs, feed=small, selector=RANDOM)
         ]
+        pairs = [pair for pair in pairs if report.same_machine(pair[:1], pair[1:])]
         rates = [[report.images_per_second(run) for run in pair] for pair in pairs]
         turns, overlapped = (Interval.of([one[0][way] / one[1][way] for one in rates]) for way in (0, 1))
         said.append(
@@ -338,10 +353,11 @@ def _feeding(records: list[Record]) -> Answer:
 def _short(records: list[Record]) -> Answer:
     judged, choices = answers.judged(records), choosing(records)
     words = [one.front.verdict("ahead", "behind", "level") for one in choices.values()]
-    equal = gap(report.comparison(records, split=50)[FILTER], report.comparison(records)[ALL], than="all the data")
+    equal = said(report.against_baseline(records)[FILTER, 50], than="all the data")
     text = (
         f"at equal steps 50/50 is {equal}; of {len(choices)} recipes {words.count('ahead')} are ahead of full runs "
-        f"of the same total time, {words.count('behind')} behind, {words.count('level')} level"
+        f"of the same total time, {words.count('behind')} behind, and for {words.count('level')} no difference could "
+        "be shown"
     )
     return text, [run for one in judged.values() for run in one.runs]
 

@@ -3,8 +3,9 @@
 No page types a result. It shows what these functions make of the committed records.
 """
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,17 +17,23 @@ from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 # What a selector is called in a figure or a table.
 NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.SELECTORS.items()}
+# What goes below a table whose differences are `compared` or `pooled`.
+POOLED = "The spread of the differences is pooled over the table; better and worse are said with Holm's correction."
 # The arms of Part I, in the order of its figures.
 FIRST = (ALL, "random_subset", "stratified_random", "top_activations", "top_activations_drop", "top_activations_keep")
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % confidence interval (Student's t) over `n` runs; the interval is infinite for one run."""
+    """A mean with its 95 % confidence interval (Student's t) over `n` runs; the interval is infinite for one run.
+
+    `p` is the probability of a mean as far from zero by chance, where it is one of several (`pooled`).
+    """
 
     mean: float
     half: float
     n: int
+    p: float = 0.0
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Interval":
@@ -44,26 +51,137 @@ class Interval:
         return f"{scale * self.mean:{'+' if sign else ''}.{digits}f}{spread}{unit} (n = {self.n})"
 
     def verdict(self, better: str, worse: str, neither: str) -> str:
-        """Return the word that the interval allows: `neither` unless all of it lies on one side of zero."""
-        if self.mean - self.half > 0:
+        """Return the word that the interval allows: `neither` unless all of it lies on one side of zero, and also where
+        it is one of several and that may be their number's doing.
+        """
+        if self.p < 0.05 and self.mean - self.half > 0:
             return better
-        return worse if self.mean + self.half < 0 else neither
+        return worse if self.p < 0.05 and self.mean + self.half < 0 else neither
+
+
+def accuracy(record: Record) -> float:
+    """Return the final test accuracy of a run, as a fraction."""
+    return record.metrics["test_accuracy"]
 
 
 def accuracies(records: Iterable[Record]) -> np.ndarray:
     """Return the final test accuracies `(n,)` of `records`, as fractions."""
-    return np.array([record.metrics["test_accuracy"] for record in records])
+    return np.array([accuracy(record) for record in records])
 
 
-def paired(first: Iterable[Record], second: Iterable[Record]) -> Interval:
+def by_seed(first: Iterable[Record], second: Iterable[Record], measure: Callable = accuracy) -> dict[int, float]:
+    """Return the difference of a measure, first minus second, for every seed that both have."""
+    a, b = ({record.spec.seed: measure(record) for record in group} for group in (first, second))
+    return {seed: a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())}
+
+
+def paired(first: Iterable[Record], second: Iterable[Record], measure: Callable = accuracy) -> Interval:
     """Return the interval of the difference in accuracy, first minus second, between runs of the same seed.
 
     Raises `InputError` if no two of them share a seed.
     """
-    a, b = ({record.spec.seed: record.metrics["test_accuracy"] for record in group} for group in (first, second))
-    if not a.keys() & b.keys():
-        raise InputError(f"No two runs share a seed: the first have {sorted(a)}, the second {sorted(b)}.")
-    return Interval.of([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+    found = by_seed(first := list(first), second := list(second), measure)
+    if not found:
+        a, b = (sorted(record.spec.seed for record in group) for group in (first, second))
+        raise InputError(f"No two runs share a seed: the first have {a}, the second {b}.")
+    return Interval.of(list(found.values()))
+
+
+def compared(arms: dict[Hashable, Sequence[Record]], against: Sequence[Record], measure: Callable = accuracy) -> dict:
+    """Return the `pooled` intervals of every arm minus the runs `against`, paired by seed; without those, and without
+    an arm that shares no seed with them.
+    """
+    gaps = {name: by_seed(runs, against, measure) for name, runs in arms.items() if runs is not against}
+    return pooled({name: gap for name, gap in gaps.items() if gap})
+
+
+def pooled(differences: dict[Hashable, dict[int, float]]) -> dict[Hashable, Interval]:
+    """Return the intervals of several differences, name to seed to value, all with one standard deviation.
+
+    It is pooled over them, each about its own mean. Its degrees of freedom are those of all together, but fewer where
+    the differences of a seed rise and fall together, as they do where all are from the same run (Satterthwaite). Each
+    `p` is Student's, corrected for the number of differences (Holm).
+    """
+    rows = [(name, seed, value) for name, of_seed in differences.items() for seed, value in of_seed.items()]
+    if not rows:
+        return {}
+    names, seeds, values = zip(*rows, strict=True)
+    of_name, of_seed = (np.array([[one == other for other in dict.fromkeys(all_)] for one in all_], dtype=float)
+                        for all_ in (names, seeds))  # fmt: skip
+    (within, free), (apart, free_apart) = (_left(np.array(values), d) for d in (of_name, np.hstack([of_name, of_seed])))
+    together, parts = within - apart, ((within - apart, free - free_apart), (apart, free_apart))
+    variance = within / free if free else np.inf
+    if together > 0:
+        free = within**2 / sum(square**2 / count for square, count in parts if count)
+    means = [float(np.mean(list(of_seed.values()))) for of_seed in differences.values()]
+    counts = [len(of_seed) for of_seed in differences.values()]
+    errors = np.sqrt(variance / np.array(counts))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        chances = _holm(np.nan_to_num(2 * stats.t.sf(np.abs(means) / errors, free), nan=1.0))
+    halves = stats.t.ppf(0.975, free) * errors if free else errors
+    found = zip(differences, means, halves, counts, chances, strict=True)
+    return {name: Interval(mean, float(half), n, float(p)) for name, mean, half, n, p in found}
+
+
+def _left(values: np.ndarray, design: np.ndarray) -> tuple[float, int]:
+    """Return the sum of squares that `design` leaves unexplained, and its degrees of freedom."""
+    fit, _, rank, _ = np.linalg.lstsq(design, values)
+    return float(np.square(values - design @ fit).sum()), len(values) - int(rank)
+
+
+def _holm(chances: np.ndarray) -> np.ndarray:
+    """Return the probabilities corrected for their number: the smallest times n, the next times n - 1, and so on."""
+    order = np.argsort(chances)
+    raised = np.maximum.accumulate(chances[order] * np.arange(len(chances), 0, -1))
+    return np.minimum(1, raised)[np.argsort(order)]
+
+
+def timed(records: Iterable[Record], among: Iterable[Record] = ()) -> list[Record]:
+    """Return those of `records` whose seconds serve a claim: no other work ran beside them, nor beside the making of
+    what they choose by, and that was on the same machine, as its own record `among` others says.
+    """
+    made = {record.spec: record for record in among}
+    found = []
+    for record in records:
+        source = made.get(getattr(record.spec, "embedding", None), record)
+        if record.quiet and source.quiet and _machine(source) == _machine(record):
+            found.append(record)
+    return found
+
+
+def same_machine(first: Iterable[Record], second: Iterable[Record]) -> list[tuple[Record, Record]]:
+    """Return the pairs of one seed and one machine, without other work: the only ones whose seconds are compared."""
+    return [
+        (one, other)
+        for one, other in itertools.product(timed(first), timed(second))
+        if (one.spec.seed, _machine(one)) == (other.spec.seed, _machine(other))
+    ]
+
+
+def choosing(runs: Iterable[Record]) -> tuple[str, str]:
+    """Return in words what the subsets of `runs` cost: the images that their autoencoder or proxy was trained on, and
+    the mean seconds of the choice itself, on the machine that made most of them.
+    """
+    runs = list(runs)
+    stages = ("autoencoder", "proxy training")
+    images = max(sum(line["samples"] for line in run.ledger if line["stage"] in stages) for run in runs)
+    places = [_machine(run) for run in runs if run.quiet]
+    most = max(places, key=places.count, default=None)
+    seconds = [run.seconds("selection") for run in runs if run.quiet and _machine(run) == most]
+    return f"{images:,}", f"{np.mean(seconds):.2f} s" if seconds else "not timed"
+
+
+def _machine(record: Record) -> tuple:
+    return tuple(record.provenance.get(name) for name in ("hardware", "backend"))
+
+
+def price(records: Iterable[Record]) -> Interval:
+    """Return what making the embeddings takes, in trainings on all the data of the same seed and machine; `InputError`
+    if there are none.
+    """
+    records = list(records)
+    pairs = same_machine(autoencoders(records), comparison(records, names=(ALL,)).get(ALL, []))
+    return Interval.of([encoder.seconds() / run.seconds("training") for encoder, run in pairs])
 
 
 def recorded(store: Store | None = None, profile: str | None = None) -> list[Record]:
@@ -120,6 +238,12 @@ def comparison(records: Iterable[Record], split: int = 100, names: Iterable[str]
     return {name: group for name, group in arms.items() if group}
 
 
+def against_random(records: Iterable[Record]) -> dict[str, Interval]:
+    """Return the `compared` accuracy of every selector's subset alone, and of all the data, minus a random subset's."""
+    arms = comparison(records, names=NAMES)
+    return compared(arms, arms.get("random_subset", []))
+
+
 def by_split(records: Iterable[Record]) -> dict[str, dict[int, list[Record]]]:
     """Return the runs of Figure 4, selector to split to runs; the split 0 is the baseline, the same for every selector.
 
@@ -134,6 +258,22 @@ def by_split(records: Iterable[Record]) -> dict[str, dict[int, list[Record]]]:
         for name in NAMES
         if name in named
     }
+
+
+def against_baseline(records: Iterable[Record]) -> dict[tuple[str, int], Interval]:
+    """Return the accuracy of every selector and split of `by_split` minus the baseline's, `pooled` over all of them."""
+    groups = by_split(records)
+    baseline = next(iter(groups.values()), {}).get(0, [])
+    arms = {(name, split): runs for name, of_split in groups.items() for split, runs in of_split.items() if split}
+    return compared(arms, baseline)
+
+
+def at_splits(records: Iterable[Record]) -> dict[int, Interval]:
+    """Return the filter's accuracy minus a random subset's at every split between 0 and 100, `pooled` over them."""
+    groups = by_split(records)
+    chosen, drawn = (groups.get(name, {}) for name in ("top_activations", "random_subset"))
+    gaps = {split: by_seed(runs, drawn.get(split, [])) for split, runs in chosen.items() if 0 < split < 100}
+    return pooled({split: gap for split, gap in sorted(gaps.items()) if gap})
 
 
 def before_fine_tuning(record: Record) -> float:
@@ -180,12 +320,19 @@ def fixed_budget(records: Iterable[Record]) -> dict[str, list[Record]]:
     """Return the runs of Figures 5 and 6, those with a budget of seconds, by what they begin with: name to runs."""
     arms = {}
     for record in records:
-        if getattr(record.spec, "budget", None) is not None:
-            arms.setdefault(_beginning(record), []).append(record)
+        if getattr(record.spec, "budget", None) is not None and record.quiet:  # seconds are what they are judged by
+            arms.setdefault(beginning(record), []).append(record)
     return arms
 
 
-def _beginning(record: Record) -> str:
+def in_race(records: Iterable[Record]) -> dict[str, Interval]:
+    """Return the `compared` accuracy of every arm of `fixed_budget` minus that of all the data."""
+    race = fixed_budget(records)
+    return compared(race, race.get(NAMES[ALL], []))
+
+
+def beginning(record: Record) -> str:
+    """Return in words what a run of the race begins with."""
     name = NAMES[record.spec.selector]
     if record.spec.selector == ALL:
         return name
@@ -302,30 +449,28 @@ def findings(records: Iterable[Record]) -> list[str]:
             f"**Baseline.** All the data, {spec.steps:,} steps of {spec.batch:,} images: "
             f"test accuracy {accuracy.text()}."
         )
-    if {r.spec.seed for r in arms.get("top_activations", [])} & {r.spec.seed for r in arms.get("random_subset", [])}:
+    if gap := against_random(records).get("top_activations"):
         spec = arms["top_activations"][0].spec
         chosen, chance = (Interval.of(accuracies(arms[name])) for name in ("top_activations", "random_subset"))
-        gap = paired(arms["top_activations"], arms["random_subset"])
         verdict = gap.verdict(
             "the filter did better than a random subset",
             "the filter did worse than a random subset",
-            "the runs do not tell the filter from a random subset",
+            "no difference between the filter and a random subset could be shown",
         )
         said.append(
             f"**The subset alone.** {spec.keep:,} images picked by the paper's filter: {chosen.text()}; as many picked "
-            f"at random: {chance.text()}. Difference by pairs of equal seed: {gap.text(' points', sign=True)}, so at "
+            f"at random: {chance.text()}. Difference, paired by seed: {gap.text(' points', sign=True)}, so at "
             f"this size {verdict}. The paper has 63.9 % against 57.6 %."
         )
-    runs = by_split(records).get("top_activations", {})
-    gaps = {split: paired(runs[split], runs[0]) for split in runs if 0 < split < 100 and runs[0]}
+    gaps = {at: gap for (name, at), gap in against_baseline(records).items() if name == "top_activations" and at < 100}
     if gaps:
         each = "; ".join(f"{split}/{100 - split} {gap.text(' points', sign=True)}" for split, gap in gaps.items())
         said.append(f"**The subset first, then everything.** The filter's runs minus those on all the data: {each}.")
-    race = fixed_budget(records)
-    first = [group for group in race.values() if group[0].spec.selector == "top_activations"]
-    if first and NAMES[ALL] in race:
-        gap = paired(min(first, key=lambda group: group[0].spec.keep), race[NAMES[ALL]])
-        verdict = gap.verdict("was ahead of", "was behind", "was not to be told from")
+    raced = in_race(records)
+    first = {n: runs for n, runs in fixed_budget(records).items() if runs[0].spec.selector == "top_activations"}
+    if first.keys() & raced.keys():
+        gap = raced[min(first.keys() & raced.keys(), key=lambda name: first[name][0].spec.keep)]
+        verdict = gap.verdict("was ahead of", "was behind", "showed no difference from")
         said.append(
             f"**The race.** At the end of the paper's share of a full run's time, the filter's subset first {verdict} "
             f"all the data: {gap.text(' points', sign=True)}. The paper has 63.5 % against 10.4 %."
@@ -338,13 +483,10 @@ def findings(records: Iterable[Record]) -> list[str]:
             f"**Duplicates.** The lists of all embedding elements together name {keep:,} images, but only "
             f"{_range(distinct)} different ones, with {_range(counts.ravel())} of a class."
         )
-    encoders = autoencoders(records)
-    if encoders and ALL in arms:
-        once = np.mean([record.seconds() for record in encoders])
-        training = np.mean([record.seconds("training") for record in arms[ALL]])
+    with contextlib.suppress(InputError):  # no autoencoder, or no baseline of its seed and machine
         said.append(
-            f"**Cost.** Making the embeddings took {once:.0f} s, {once / training:.1f} times the {training:.0f} s of "
-            "the baseline's training; the paper charges it to nobody."
+            f"**Cost.** Making the embeddings took {price(records).text('', 1)} times as long as the baseline's "
+            "training on the same machine; the paper counts it as work done once for a dataset, and gives no time."
         )
     return said
 

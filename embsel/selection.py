@@ -425,9 +425,7 @@ SELECTORS: dict[str, Selector] = {
     "density_typical": Selector(coresets.density_typical, "typical", chance=True),
     "margin": Selector(coresets.margin, "smallest margin", needs="proxy"),
     "el2n": Selector(coresets.el2n, "largest error (EL2N)", needs="proxy", labels=True),
-    "el2n_easiest": Selector(
-        functools.partial(coresets.el2n, easiest=True), "smallest error", needs="proxy", labels=True
-    ),
+    "el2n_easiest": Selector(coresets.el2n_easiest, "smallest error", needs="proxy", labels=True),
 }
 
 

@@ -20,6 +20,7 @@ from embsel.coresets import (
     density_typical,
     dispersion,
     el2n,
+    el2n_easiest,
     facility_location,
     farthest_first,
     kmeans_prototypes,
@@ -236,22 +237,24 @@ def test_margin_picks_what_lies_between_two_classes():
 
 def test_el2n_picks_the_largest_or_smallest_errors():
     assert el2n(SURE, 5, labels=[0, 0, 0, 1, 2]).tolist() == [3, 2, 1, 4, 0]
-    assert el2n(SURE, 3, labels=[0, 0, 0, 1, 2], easiest=True).tolist() == [0, 4, 1]
+    assert el2n_easiest(SURE, 3, labels=[0, 0, 0, 1, 2]).tolist() == [0, 4, 1]
     rng = np.random.default_rng(1)
     p, labels = rng.dirichlet(np.ones(4), 50), rng.integers(0, 4, 50)
     errors = [math.dist(row, [float(c == label) for c in range(4)]) for row, label in zip(p, labels, strict=True)]
     hardest = sorted(range(50), key=lambda row: -errors[row])
     assert el2n(p, 20, labels=labels).tolist() == hardest[:20]
-    assert el2n(p, 20, labels=labels, easiest=True).tolist() == hardest[:-21:-1]
+    assert el2n_easiest(p, 20, labels=labels).tolist() == hardest[:-21:-1]
     registered = selection.SELECTORS["el2n_easiest"]
     assert (registered.needs, registered.labels) == ("proxy", True)
     assert registered(p, 20, labels=labels).tolist() == hardest[:-21:-1]
+    assert "least wrong" in registered.card()["what"]
+    assert "most wrong" in selection.SELECTORS["el2n"].card()["what"]
 
 
 def test_equal_rows_come_in_their_order():
     assert margin(np.full((6, 3), 1 / 3), 4).tolist() == [0, 1, 2, 3]
-    for easiest in (False, True):
-        found = el2n(np.full((6, 3), 1 / 3), 4, labels=np.arange(6) % 3, easiest=easiest)
+    for select in (el2n, el2n_easiest):
+        found = select(np.full((6, 3), 1 / 3), 4, labels=np.arange(6) % 3)
         assert found.tolist() == [0, 1, 2, 3]
 
 

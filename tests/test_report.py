@@ -118,6 +118,95 @@ def test_without_a_pair_the_error_names_the_seeds():
         paired(*([a_run(ALL, seed) for seed in seeds] for seeds in ((1, 0), (3, 4))))
 
 
+# --- several differences at once ---
+
+
+def test_several_differences_share_one_deviation_and_are_corrected_for_their_number():
+    # Worked out by hand: squares 2 + 0 within two arms of three, 2 / 4 of variance. Of the 2 the seeds' means explain
+    # 1 (0.5, 0, -0.5, twice each), with 2 degrees of freedom, and leave 1 with 2: (1 + 1)**2 / (1/2 + 1/2) = 4.
+    gaps = report.pooled({"a": {0: 5.0, 1: 4.0, 2: 3.0}, "b": {0: 1.0, 1: 1.0, 2: 1.0}})
+    half = stats.t.ppf(0.975, 4) * np.sqrt(0.5 / 3)
+    assert [(one.mean, one.n) for one in gaps.values()] == [(4, 3), (1, 3)]
+    assert [one.half for one in gaps.values()] == pytest.approx([half, half])
+    alone = [2 * stats.t.sf(mean / np.sqrt(0.5 / 3), 4) for mean in (4, 1)]
+    assert [one.p for one in gaps.values()] == pytest.approx([2 * alone[0], alone[1]])
+
+
+def test_a_difference_that_is_alone_is_a_paired_t_test():
+    first, second = arm("top_activations", 0.60, 0.50, 0.56), arm("random_subset", 0.58, 0.49, 0.53)
+    (one,) = report.compared({"a": first, "b": second, "c": [a_run(ALL, 9)]}, second).values()
+    alone = paired(first, second)
+    assert (one.mean, one.half, one.n) == (pytest.approx(alone.mean), pytest.approx(alone.half), 3)
+    assert one.p == pytest.approx(stats.ttest_rel(accuracies(first), accuracies(second)).pvalue)
+
+
+def test_the_correction_is_holms():
+    # The smallest times 4, the next times 3, ... and none below the one before it.
+    assert report._holm(np.array([0.03, 0.01, 0.02, 0.9])) == pytest.approx([0.06, 0.04, 0.06, 0.9])
+    assert report._holm(np.array([0.5, 0.6])) == pytest.approx([1, 1])
+
+
+def test_where_nothing_can_be_pooled_nothing_is_told():
+    single = report.pooled({"a": {0: 0.1}, "b": {1: 0.2}})
+    assert [(one.half, one.p) for one in single.values()] == [(np.inf, 1), (np.inf, 1)]
+    one = report.pooled({"a": {0: 0.3}, "b": {0: 0.1, 1: 0.2, 2: 0.3}})["a"]  # one run, by the spread of the others
+    assert np.isfinite(one.half)
+    assert report.pooled({}) == {}
+    flat = report.pooled({"a": {0: 0.5, 1: 0.5}, "b": {0: 0.0, 1: 0.0}})
+    assert [(one.half, one.p) for one in flat.values()] == [(pytest.approx(0), pytest.approx(0)), (pytest.approx(0), 1)]
+
+
+def test_a_winner_of_many_counts_only_if_their_number_does_not_explain_it():
+    assert Interval(0.02, 0.01, 3, p=0.04).verdict("better", "worse", "") == "better"
+    assert Interval(0.02, 0.01, 3, p=0.06).verdict("better", "worse", "") == ""
+    assert Interval(-0.02, 0.01, 3, p=0.06).verdict("better", "worse", "") == ""
+
+
+@pytest.mark.parametrize(("arms", "seeds", "shared"), [(16, 3, 1.0), (16, 3, 0.0), (4, 5, 1.0)])
+def test_pooled_intervals_miss_as_often_as_they_say(arms, seeds, shared):
+    """Arms without any difference, set against the same runs: 95 % of intervals hold zero, all of them in 95 %."""
+    rng, held, none = np.random.default_rng(0), [], []
+    for _ in range(600):
+        values = rng.normal(size=(arms, seeds)) - shared * rng.normal(size=seeds)
+        found = report.pooled({name: dict(enumerate(row)) for name, row in enumerate(values)}).values()
+        held += [abs(one.mean) < one.half for one in found]
+        none.append(all(one.p >= 0.05 for one in found))
+    assert 0.935 < np.mean(held) < 0.965
+    assert np.mean(none) > 0.93  # 0.95, less two standard errors of 600 trials
+
+
+# --- seconds ---
+
+
+def test_seconds_are_compared_on_one_machine_without_other_work():
+    there = {"hardware": "another processor"}
+    first = [a_run(ALL, 0), a_run(ALL, 1), a_run(ALL, 2, where={"nice": 5})]
+    second = [a_run("random_subset", 0, where=there), a_run("random_subset", 1), a_run("random_subset", 2)]
+    assert report.same_machine(first, second) == [(first[1], second[1])]
+    assert report.same_machine(first[:1], [a_run("random_subset", 0, where={"backend": "jax"})]) == []
+
+
+def test_the_seconds_of_choosing_are_those_of_the_machine_that_made_most_runs():
+    def chosen(seed, seconds, **where):
+        run = a_run("top_activations", seed, where=where)
+        run.ledger.append({"stage": "selection", "seconds": seconds, "samples": 50_000})
+        return run
+
+    there = {"hardware": "another processor"}
+    runs = [chosen(0, 1.0, **there), chosen(1, 2.0), chosen(2, 4.0), chosen(3, 9.0, nice=5)]
+    assert report.choosing(runs) == ("192,000", "3.00 s")  # images of the autoencoder
+    assert report.choosing(runs[-1:]) == ("192,000", "not timed")
+    assert report.choosing([a_run("random_subset")]) == ("0", "0.00 s")
+
+
+def test_a_run_whose_embedding_was_made_elsewhere_lends_no_seconds():
+    run, there = a_run("top_activations"), {"hardware": "another processor"}
+    assert report.timed([run], [an_encoder()]) == [run]
+    assert report.timed([run], [an_encoder(**there)]) == report.timed([run], [an_encoder(nice=5)]) == []
+    assert report.timed([run], [an_encoder(seed=1, **there)]) == [run]  # another one's
+    assert report.timed([a_run(ALL, where={"nice": 5})]) == []
+
+
 # --- which records the pages show ---
 
 
@@ -335,7 +424,7 @@ def numbers(text):
 
 FILTER, CHANCE = (0.551, 0.569, 0.560), (0.601, 0.617, 0.612)
 BETTER, WORSE = "filter did better than a random subset", "filter did worse than a random subset"
-NEITHER = "do not tell the filter from"
+NEITHER = "no difference between the filter and a random subset could be shown"
 
 
 def test_the_baseline_is_told():
@@ -370,7 +459,7 @@ def test_runs_that_do_not_tell_are_said_not_to():
 def test_the_splits_in_between_are_said_against_the_baseline():
     records = [*arm(ALL, 0.60, 0.62), *arm("top_activations", 0.5, 0.5), *arm("top_activations", 0.58, 0.61, split=50)]
     line = finding(findings(records), "The subset first, then everything")
-    assert line.endswith("those on all the data: 50/50 -1.5 ± 6.4 points (n = 2).")
+    assert line.endswith("those on all the data: 50/50 -1.5 ± 6.6 points (n = 2).")  # with 100/0's spread
     assert finding(findings(records[:4]), "The subset first, then everything") is None
 
 
@@ -397,8 +486,12 @@ def test_duplicates_are_told_as_ranges():
 def test_the_cost_of_the_embedding_is_told_against_the_training():
     training = [a_run(ALL, 0, seconds=100.0), a_run(ALL, 1, seconds=120.0)]
     unusual = dataclasses.replace(an_encoder(seconds=9000.0), spec=UNUSUAL)
-    said = findings([an_encoder(0, seconds=300.0), an_encoder(1, seconds=316.0), unusual, *training])
-    assert numbers(finding(said, "Cost")) == [308, 2.8, 110]
+    encoders = [an_encoder(0, seconds=300.0), an_encoder(1, seconds=336.0)]
+    said = findings([*encoders, unusual, *training])
+    assert "took 2.9 ± 1.3 (n = 2) times" in finding(said, "Cost")  # 3.0 and 2.8: 0.1 times Student's 12.7
+    elsewhere = [an_encoder(0, seconds=900.0, hardware="another processor"), encoders[1]]
+    assert "took 2.8 (n = 1) times" in finding(findings([*elsewhere, *training]), "Cost")
+    assert finding(findings([elsewhere[0], *training]), "Cost") is None
 
 
 ARMS_OF = {
