@@ -13,6 +13,8 @@ PROFILE ?= tiny
 PYTHON ?= python3
 BACKEND ?= tensorflow
 CELL_TIMEOUT ?= 300
+SLOWEST ?= 30
+FUZZ ?= 20
 
 export EMBSEL_PROFILE := $(PROFILE)
 ifneq ($(DATA),)
@@ -37,12 +39,12 @@ endif
 HTML := _build/html/index.html
 QUICK := tests/test_pairs.py tests/test_repository.py
 
-.PHONY: help book test check units chapters bench notebooks record try links clean
+.PHONY: help book test check units chapters test-long bench notebooks record try links clean
 
 help: ## list the targets
 	@echo "make TARGET [PROFILE=tiny|laptop|paper] [DATA=...] [BACKEND=tensorflow|gpu|jax]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
 book: $(VENV) ## build the book and run every chapter live; any failure or warning fails the build
 	@echo "Building the book ($(PROFILE) profile): every chapter runs, a minute or two each."
@@ -62,11 +64,17 @@ check: $(VENV) ## quick checks: ruff, codespell, notebook pairs, the repository'
 
 units: $(VENV) ## the tests of embsel and of the book's pages, in random order, two at a time, and what they cover
 	@echo "Unit tests."
-	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) -n 2 --dist loadscope --durations=5 --cov --cov-fail-under=95
+	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) -m "not long" -n 2 --dist loadscope --durations=5 --cov --cov-fail-under=95 \
+	    --slowest=$(SLOWEST)
 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
 	@$(BIN)/pytest notebooks -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
+
+test-long: $(VENV) ## what is worth its minutes, but not each time: other processors, long fuzzing, many kills
+	@echo "The long tests."
+	@$(BIN)/pytest tests -m long -n 2 --dist loadscope --durations=10
+	@EMBSEL_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_fuzz.py --durations=5
 
 bench: $(VENV) ## measure the code beside what bounds it, in ten to twenty-five minutes; OUT=FILE keeps what was measured
 	@echo "Measuring side by side: nothing else should be at work on this machine."

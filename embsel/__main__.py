@@ -75,7 +75,7 @@ def _record(options) -> int:
     asked, left = None, options.seconds
     while asked != (specs := suites.suite(options.suite, sizes, dataset, store.records().values())):
         start = time.perf_counter()
-        missing = experiments.record(specs, dataset, store, sizes.name, seconds=left)
+        missing = experiments.record(specs, dataset, store, sizes.name, seconds=left, states=True)
         asked, left = specs, left - (time.perf_counter() - start)
     if not missing:
         print(f"The suite {options.suite!r} is recorded: {len(specs)} runs in {options.out}.")

@@ -474,11 +474,13 @@ def record(
     profile_name: str,
     *,
     seconds: float | None = None,
+    states: bool = False,
     say: Callable[[str], None] = print,
 ) -> int:
     """Execute and append what is not in the store yet, in order, and return how many specs are still missing.
 
-    With `seconds`, no run is started that would, by the longest one so far, end after them. A run whose loss becomes
+    With `seconds`, no run is started that would, by the longest one so far, end after them. With `states`, the state at
+    the end or the switch of each run stays beside the store, for runs that go on from there. A run whose loss becomes
     infinite is said and passed over, so it stays missing.
     """
     began, longest, diverged = time.perf_counter(), 0.0, 0
@@ -499,7 +501,8 @@ def record(
             return left
         start = time.perf_counter()
         try:
-            new = execute(spec, dataset, store, profile_name, progress=True, keep=ends[beginning(spec)])
+            keep = ends[beginning(spec)] if states else ()
+            new = execute(spec, dataset, store, profile_name, progress=True, keep=keep)
         except FloatingPointError as error:  # one run that diverges must not stop the sweep
             what = getattr(spec, "selector", "autoencoder")
             say(f"[{number + 1}/{len(todo)}] {what}, seed {spec.seed} is not recorded: {error}")

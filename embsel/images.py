@@ -86,7 +86,7 @@ def crop_flip(images, top, left, flip, size: int):
     mirror is free.
     """
     _, height, width, channels = images.shape
-    span = ops.arange(size)
+    span = ops.arange(size, dtype="int32")
     rows = ops.one_hot(top[:, None] + span, height, dtype=images.dtype)
     columns = ops.where(flip[:, None], span[::-1], span) + left[:, None]
     columns = ops.one_hot(columns, width, dtype=images.dtype)

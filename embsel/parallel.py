@@ -6,7 +6,8 @@ this room is also a program, for virtual devices of the processor, which prints 
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 
-It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions, not before it is known which backend it gets.
+It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions,
+not before it is known which backend it gets.
 """
 
 import argparse
@@ -43,22 +44,28 @@ class Fitted:
     devices: int
 
 
-def split_processor(devices: int) -> None:
-    """Make so many virtual devices of the processor, hide accelerators, and calculate in float64; before the backend
-    computes anything.
-    """
+def in_float64() -> None:
+    """Let Keras calculate in float64 in this process, on JAX too; before the backend computes anything."""
     from embsel.backend import BACKEND, keras
 
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     if BACKEND == "jax":
         import jax
-
         from keras.src.backend.common import dtypes
 
         jax.config.update("jax_enable_x64", True)
         # On JAX, Keras makes float32 of float64 wherever it joins two types, as its batch norm does.
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+
+
+def split_processor(devices: int) -> None:
+    """Make so many virtual devices of the processor, and hide accelerators; before the backend computes anything."""
+    from embsel.backend import BACKEND
+
+    if BACKEND == "jax":
+        import jax
+
         jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", devices)
     else:
@@ -177,6 +184,7 @@ def main(arguments: list[str] | None = None) -> None:
         if count < 1 or BATCH % count:
             parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
     os.environ["KERAS_BACKEND"] = options.backend
+    in_float64()
     split_processor(max(options.devices))
     print(json.dumps(compare(options.devices)))
 

@@ -110,6 +110,27 @@ def curves(
     return figure
 
 
+def ladder(gaps: dict[str, tuple], y: str) -> Figure:
+    """Draw differences in accuracy against the length of training, in steps.
+
+    `gaps` maps a name to the steps, the differences of single pairs at each, their means, and the paper's difference at
+    its 10,000 steps, a diamond. The name stands at the end of its line.
+    """
+    with _figure(figsize=(7.5, 4.4)) as (figure, axes):
+        for (name, (steps, values, means, paper)), (colour, style) in zip(gaps.items(), _looks(gaps), strict=True):
+            for step, some in zip(steps, values, strict=True):
+                axes.plot([step] * len(some), 100 * np.asarray(some), "o", color=colour, markersize=4, alpha=0.5)
+            axes.plot(steps, 100 * np.asarray(means), style, color=colour)
+            axes.annotate(name, (steps[-1], 100 * means[-1]), (6, 8), textcoords="offset points", color=colour)
+            axes.plot(10_000, 100 * paper, "D", color=colour, markersize=9, markerfacecolor="white")
+        axes.plot([], [], "D", color="#777777", markersize=9, markerfacecolor="white", label="the paper")
+        axes.axhline(0, color="#777777", linewidth=1)
+        axes.set(xlabel="training steps of 1,024 images", ylabel=y, xlim=(270, 30_000))
+        _logarithmic(axes)
+        axes.legend(loc="lower left")
+    return figure
+
+
 def recorded_curves(arms: dict[str, list[Record]], column: str = "test_accuracy") -> Figure:
     """Draw a measured quantity against the training steps: every run thin, the mean of each arm thick."""
     percent = column == "test_accuracy"

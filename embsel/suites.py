@@ -84,7 +84,7 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     D: other selectors, and no augmentation, to an eighth of the steps; E: that length for a dataset of its own, with
     half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B.
     """
-    short, arms = sizes.steps // 8, ("top_activations", "random_subset")
+    short, arms = max(1, sizes.steps // 8), ("top_activations", "random_subset")
 
     def made(seed: int, steps: int = sizes.embedding_steps // 10) -> Autoencoder:
         return dataclasses.replace(autoencoder(sizes, dataset, seed), steps=steps)

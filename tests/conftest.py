@@ -1,6 +1,9 @@
-"""What holds for every test: quiet libraries, no window for a figure, the same examples each time."""
+"""What holds for every test: quiet libraries, no window for a figure, the same examples each time, none too slow."""
 
+import collections
 import os
+import statistics
+import time
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,74 @@ ROOT = Path(__file__).resolve().parent.parent
 def root() -> Path:
     """The folder that holds the book and the package."""
     return ROOT
+
+
+# --- no test above so many seconds ---
+
+# Seconds of the processor, of the test and of the processes that it waited for: those of the clock would fail a test
+# for what else the machine does. And where a test is above the limit, it is asked how long this machine takes for a
+# piece of work that takes REFERENCE seconds on an idle one, and a slower machine has more time in proportion. So a
+# test that sleeps is not seen here; it is by --durations.
+REFERENCE = 0.105  # measured on an AMD EPYC of the fourth generation
+CLOCK, SLOW = pytest.StashKey[float](), pytest.StashKey[list]()
+SPENT = collections.Counter()  # by test
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slowest", type=float, help="fail where a test takes more seconds of an idle processor")
+
+
+def processor_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    item.config.stash[CLOCK] = processor_seconds()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report, now = (yield), processor_seconds()
+    report.processor_seconds = now - item.config.stash[CLOCK]  # travels with the report, if another process has it
+    item.config.stash[CLOCK] = now
+    return report
+
+
+def speed() -> float:
+    """How many times as long as an idle machine this one takes now."""
+
+    def work():
+        start = time.process_time()
+        sum(i * i % 7 for i in range(2_000_000))
+        return time.process_time() - start
+
+    return max(1.0, statistics.median(work() for _ in range(5)) / REFERENCE)
+
+
+def pytest_runtest_logreport(report):
+    """Add up set-up, call and teardown: what is made for a whole file counts for the test that comes first."""
+    SPENT[report.nodeid] += getattr(report, "processor_seconds", 0)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session, exitstatus):
+    limit = session.config.getoption("slowest")
+    if limit is None or hasattr(session.config, "workerinput"):  # of several processes one decides
+        return
+    slow = {name: seconds for name, seconds in SPENT.items() if seconds > limit}
+    times = speed() if slow else 1.0
+    slow = {name: seconds for name, seconds in slow.items() if seconds > limit * times}
+    if slow:
+        session.config.stash[SLOW] = [
+            f"{name} took {seconds:.0f} s of the processor, and this machine allows {limit * times:.0f}"
+            for name, seconds in slow.items()
+        ]
+        if exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(SLOW, []):
+        terminalreporter.write_line(f"Too slow: {line}.", red=True)

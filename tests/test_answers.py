@@ -88,17 +88,14 @@ FULL = {  # a front of each seed: accuracy 0.5 at 40 seconds, 0.7 at 80, 0.8 at 
 }
 
 
-@pytest.mark.parametrize(
-    ("recipe", "gaps"),
-    [
+def test_a_recipe_is_ahead_of_full_runs_of_its_own_time():
+    for recipe, gaps in [
         ([a_run(0.7, 80)], [0.0]),  # on the front
         ([a_run(0.68, 60)], [0.08]),  # between two of its runs
         ([a_run(0.68, 60), a_run(0.68, 60, seed=1)], [0.08, -0.02]),  # each against the front of its own seed
         ([a_run(0.9, 300)], [0.1]),  # longer than the longest: against that
-    ],
-)
-def test_a_recipe_is_ahead_of_full_runs_of_its_own_time(recipe, gaps):
-    assert ahead(recipe, FULL) == pytest.approx(dict(enumerate(gaps)), abs=1e-12)
+    ]:
+        assert ahead(recipe, FULL) == pytest.approx(dict(enumerate(gaps)), abs=1e-12)
 
 
 def test_one_full_run_is_no_front():
@@ -128,9 +125,8 @@ ENOUGH = {
 }
 
 
-@pytest.mark.parametrize(
-    ("changes", "verdict"),
-    [
+def test_a_recipe_pays_if_it_meets_all_three_conditions():
+    for changes, verdict in [
         ({}, "pays"),
         ({"time": Interval(SAVING, 0.0, 3)}, "pays"),  # a fifth is enough
         ({"time": Interval(SAVING + 0.05, 0.06, 3)}, "does not save the time"),
@@ -145,10 +141,8 @@ ENOUGH = {
         ({"front": Interval(0.02, 0.01, 3, p=0.06)}, "not ahead of short full runs"),  # one of many
         ({"front": Interval(np.nan, np.nan, 3)}, "not ahead of short full runs"),
         ({"accuracy": Interval(np.nan, np.nan, 3)}, "may be below the full run"),
-    ],
-)
-def test_a_recipe_pays_if_it_meets_all_three_conditions(changes, verdict):
-    assert moonshot(**ENOUGH | changes) == verdict
+    ]:
+        assert moonshot(**ENOUGH | changes) == verdict
 
 
 # --- how often a cost is shared ---
@@ -220,15 +214,15 @@ def by_least_squares(table):
     return [*found, (rest**0.5, np.nan)]
 
 
-@pytest.mark.parametrize(("shape", "effects"), [((2, 2), (0, 0)), ((5, 2), (3, 0)), ((3, 7), (1, 1))])
-def test_a_two_way_table_equals_least_squares(shape, effects):
-    rng = np.random.default_rng([*shape, *effects])
-    table = 50 + rng.normal(size=shape)
-    table += effects[0] * rng.normal(size=(shape[0], 1)) + effects[1] * rng.normal(size=shape[1])
-    found = two_way(table.tolist())
-    assert [name for name, *_ in found] == ["rows", "columns", "what is left"]
-    for (_, *ours), theirs in zip(found, by_least_squares(table), strict=True):
-        assert ours == pytest.approx(list(theirs), abs=1e-9, nan_ok=True)
+def test_a_two_way_table_equals_least_squares():
+    for shape, effects in [((2, 2), (0, 0)), ((5, 2), (3, 0)), ((3, 7), (1, 1))]:
+        rng = np.random.default_rng([*shape, *effects])
+        table = 50 + rng.normal(size=shape)
+        table += effects[0] * rng.normal(size=(shape[0], 1)) + effects[1] * rng.normal(size=shape[1])
+        found = two_way(table.tolist())
+        assert [name for name, *_ in found] == ["rows", "columns", "what is left"]
+        for (_, *ours), theirs in zip(found, by_least_squares(table), strict=True):
+            assert ours == pytest.approx(list(theirs), abs=1e-9, nan_ok=True)
 
 
 def test_a_two_way_table_by_hand():

@@ -259,17 +259,25 @@ def refused(do, message, folder):
     assert said[-1] in ".?"
 
 
-@pytest.mark.parametrize("case", TABLE)
-def test_bad_input_is_refused_in_a_sentence(case, tmp_path):
-    refused(*TABLE[case], tmp_path)
+def in_turn(cases, subtests, folder):
+    """Each case by its name, in a folder of its own: what fails is named, and does not hide what comes after it."""
+    for number, (name, (do, message)) in enumerate(cases):
+        (own := folder / str(number)).mkdir()
+        with subtests.test(name):
+            refused(do, message, own)
 
 
-@pytest.mark.parametrize("name", SELECTORS)
+@pytest.mark.parametrize("part", range(4))
+def test_bad_input_is_refused_in_a_sentence(part, subtests, tmp_path):
+    in_turn(list(TABLE.items())[part::4], subtests, tmp_path)
+
+
 @pytest.mark.parametrize("case", AT_EVERY_SELECTOR)
-def test_every_selector_refuses(case, name, tmp_path):
+def test_every_selector_refuses(case, subtests, tmp_path):
     wrong, message = AT_EVERY_SELECTOR[case]
     given = {"embeddings": np.full((30, 3), 1 / 3), "k": 5, "labels": np.arange(30) % 3} | wrong
-    refused(lambda _: SELECTORS[name](**given), message, tmp_path)
+    cases = [(name, (lambda _, select=select: select(**given), message)) for name, select in SELECTORS.items()]
+    in_turn(cases, subtests, tmp_path)
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [

@@ -9,8 +9,6 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-pytestmark = pytest.mark.slow
-
 ADDRESS = "someone/a-book"
 
 

@@ -63,7 +63,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_record(tmp_path, killing,
 def test_a_branch_shares_its_beginning_and_ends_like_a_run_that_did_not(tmp_path):
     apart, together = Store(tmp_path / "apart"), Store(tmp_path / "together")
     direct = experiments.execute(BRANCH, DATASET, apart, "tiny")
-    assert experiments.record([ALONE, BRANCH], DATASET, together, "tiny", say=lambda _: None) == 0
+    assert experiments.record([ALONE, BRANCH], DATASET, together, "tiny", states=True, say=lambda _: None) == 0
     shared = together.records()[key(BRANCH)]
     assert content(shared) == content(direct)
     assert shared.metrics["shared_steps"] == 10
@@ -74,7 +74,7 @@ def test_a_branch_shares_its_beginning_and_ends_like_a_run_that_did_not(tmp_path
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
     store, shorter = Store(tmp_path / "together"), dataclasses.replace(ALONE, steps=12)
     direct = experiments.execute(ALONE, DATASET, Store(tmp_path / "apart"), "tiny")
-    assert experiments.record([shorter, ALONE], DATASET, store, "tiny", say=lambda _: None) == 0
+    assert experiments.record([shorter, ALONE], DATASET, store, "tiny", states=True, say=lambda _: None) == 0
     longer = store.records()[key(ALONE)]
     assert content(longer) == content(direct)
     assert (longer.metrics["shared_steps"], longer.metrics["shared_with"]) == (12, key(shorter))

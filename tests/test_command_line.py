@@ -144,7 +144,7 @@ def ten_seconds_each(monkeypatch):
     """Runs that are not carried out: each takes ten seconds on a clock that nothing else moves."""
     clock = [0.0]
 
-    def invent(spec, dataset, store, profile_name, progress=False):
+    def invent(spec, dataset, store, profile_name, progress=False, keep=()):
         clock[0] += 10.0
         record = a_record(spec, seconds=10.0, profile=profile_name)
         record.metrics["kept"] = 100
@@ -218,27 +218,24 @@ def test_the_environment_names_profile_and_data(small, tmp_path, capsys, monkeyp
     assert call(capsys, *command, "--profile", "tiny", "--data", small)[0] == 2
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_bad_input_is_one_line_and_exit_code_1(small, tmp_path, capsys):
+    for arguments, message in [
         (["--suite", "filtring"], "no suite named 'filtring'; did you mean 'filtering' or 'sizing' or 'feeding'?"),
         (["--profile", "labtop"], "There is no profile named 'labtop'; did you mean 'laptop'?"),
         (["--data", "shaeps"], "no dataset named 'shaeps'; did you mean 'shapes' or 'shapes-20'? No folder or .npz"),
         (["--data", "/no/such/place"], "No folder or .npz file was found at '/no/such/place'"),
         (["--data", "OTHER"], "expected a folder of images or an .npz file, found something else"),
         (["--data", "SMALL", "--out", "OTHER"], "cannot be written to"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_1(arguments, message, small, tmp_path, capsys):
-    (tmp_path / "other").write_text("a text")
-    places = {"OTHER": tmp_path / "other", "SMALL": small}
-    arguments = [places.get(argument, argument) for argument in arguments]
-    code, _, err = call(capsys, "record", "--out", tmp_path / "out", *arguments)
-    assert code == 1
-    assert len(err) == 1
-    assert err[0].startswith("embsel: ")
-    assert message in err[0]
-    assert not (tmp_path / "out").exists()
+    ]:
+        (tmp_path / "other").write_text("a text")
+        places = {"OTHER": tmp_path / "other", "SMALL": small}
+        arguments = [places.get(argument, argument) for argument in arguments]
+        code, _, err = call(capsys, "record", "--out", tmp_path / "out", *arguments)
+        assert code == 1
+        assert len(err) == 1
+        assert err[0].startswith("embsel: ")
+        assert message in err[0]
+        assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_suite_is_refused_before_anything_is_loaded(tmp_path, capsys, monkeypatch):

@@ -21,8 +21,7 @@ def recorded(folder):
 
 
 @needs_both
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+@pytest.mark.parametrize("backend", ["tensorflow", pytest.param("jax", marks=pytest.mark.long)])
 def test_the_same_run_gives_the_same_record(backend, tmp_path):
     code = "import test_determinism; test_determinism.recorded({!r})"
     codes = [code.format(str(tmp_path / name)) for name in "ab"]

@@ -111,8 +111,13 @@ FEW = (ALL, "random_subset", "top_activations_drop", "top_activations_keep")
 OTHERS = [name for name, entry in selection.SELECTORS.items() if entry.needs != "proxy" and name not in FEW]
 
 
-@pytest.mark.parametrize("name", [*FEW, *(pytest.param(name, marks=pytest.mark.long) for name in OTHERS)])
-def test_every_selector_gives_a_whole_record(name, store, embedded):
+@pytest.mark.parametrize("names", [[name] for name in FEW] + [pytest.param(OTHERS, marks=pytest.mark.long)])
+def test_every_selector_gives_a_whole_record(names, store, embedded):
+    for name in names:
+        check_record(name, store, embedded)
+
+
+def check_record(name, store, embedded):
     spec = a_run(name, every=3)
     record = experiments.execute(spec, DATASET, store, "test")
     assert record.spec == spec
@@ -433,27 +438,6 @@ def test_killed_after_the_embeddings_and_before_their_record(step, tmp_path, mon
     assert list(store.records()) == [key(spec)]  # a run adds its ledger to its own
 
 
-def test_the_pictures(store, embedded):
-    with np.load(store.folder / "pictures" / f"{key(EMBEDDING)}.npz", allow_pickle=False) as file:
-        found = {name: file[name] for name in file.files}
-    shapes = {name: (array.dtype.name, array.shape) for name, array in found.items()}
-    assert shapes == {
-        "inputs": ("uint8", (6, 24, 24, 3)),
-        "codes": ("float16", (6, ELEMENTS)),
-        "reproductions": ("uint8", (6, 24, 24, 3)),
-        "elements": ("int64", (6,)),
-        "strongest": ("uint8", (6, 8, 32, 32, 3)),
-        "picked": ("uint8", (48, 32, 32, 3)),
-        "random": ("uint8", (48, 32, 32, 3)),
-        "drawn": ("uint8", (7, 24, 24, 3)),
-    }
-    embeddings = experiments.embeddings_of(EMBEDDING, DATASET, store, "test")
-    for element, pictures in zip(found["elements"], found["strongest"], strict=True):
-        np.testing.assert_array_equal(pictures[0], DATASET.train_images[embeddings[:, element].argmax()])
-    crops = DATASET.test_images[:, 4:28, 4:28]
-    assert all((crops == picture).all(axis=(1, 2, 3)).any() for picture in found["inputs"])
-
-
 def test_pictures_of_few_images_that_are_not_square(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (24, 28, 41, 1), dtype=np.uint8)
@@ -462,8 +446,13 @@ def test_pictures_of_few_images_that_are_not_square(tmp_path):
     spec = dataclasses.replace(EMBEDDING, dataset=dataset.fingerprint, steps=0, batch=4)
     store = Store(tmp_path)
     experiments.execute(spec, dataset, store, "test")
-    with np.load(tmp_path / "pictures" / f"{key(spec)}.npz") as file:
-        assert file["inputs"].shape == (4, 24, 24, 1)
+    with np.load(tmp_path / "pictures" / f"{key(spec)}.npz", allow_pickle=False) as file:
+        assert file["inputs"].shape == file["reproductions"].shape == (4, 24, 24, 1)
+        assert file["drawn"].shape == (7, 24, 24, 1)
+        assert {name: array.dtype.name for name, array in file.items() if array.dtype != np.uint8} == {
+            "codes": "float16",
+            "elements": "int64",
+        }
         assert file["random"].shape == (20, 28, 41, 1)
         assert {crop.tobytes() for crop in file["inputs"]} == {i[2:26, 8:32].tobytes() for i in dataset.test_images}
 
@@ -569,43 +558,32 @@ def test_kept_embeddings_are_read_without_pickle(tmp_path):
         experiments.embeddings_of(spec, DATASET, store, "test")
 
 
-def test_a_subset_may_be_all_of_the_images():
-    experiments._check(a_run("random_subset", keep=TRAIN), DATASET)
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
+def test_a_spec_that_does_not_fit_is_refused_before_any_long_work(tmp_path, made):
+    experiments._check(a_run("random_subset", keep=TRAIN), DATASET)  # a subset may be all of the images
+    for bad, message in [
         ({"keep": TRAIN + 1}, rf"^Run\.keep is 201, but shapes has only {TRAIN} training images\.$"),
-        (
-            {"dataset": "another"},
-            rf"^The run wants the dataset another, .*{DATASET.fingerprint}\.$",
-        ),
+        ({"dataset": "another"}, rf"^The run wants the dataset another, .*{DATASET.fingerprint}\.$"),
         ({"embedding": dataclasses.replace(EMBEDDING, dataset="another")}, r"^The run wants the dataset another"),
-    ],
-)
-def test_a_spec_that_does_not_fit_is_refused_before_any_long_work(bad, message, tmp_path, made):
-    spec = a_run("top_activations", **bad)
-    for attempt in (
-        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test"),
-        lambda: experiments.record([EMBEDDING, a_run(), spec], DATASET, Store(tmp_path), "test"),
-    ):
-        with pytest.raises(InputError, match=message):
-            attempt()
+    ]:
+        spec = a_run("top_activations", **bad)
+        for attempt in (
+            lambda spec=spec: experiments.execute(spec, DATASET, Store(tmp_path), "test"),
+            lambda spec=spec: experiments.record([EMBEDDING, a_run(), spec], DATASET, Store(tmp_path), "test"),
+        ):
+            with pytest.raises(InputError, match=message):
+                attempt()
     assert made == []
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_any_long_work(tmp_path, made):
+def test_where_nothing_can_be_written_that_is_said_before_any_long_work(tmp_path, made):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be written to"):
-        experiments.record([EMBEDDING], DATASET, Store(tmp_path / "file"), "test")
+    for folder, profile, message in [
+        ("file", "test", "cannot be written to"),
+        ("store", "a/b", "expected no slash in it, found 'a/b'"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            experiments.record([EMBEDDING], DATASET, Store(tmp_path / folder), profile)
     assert made == []
-
-
-def test_a_profile_that_names_no_file_is_said_before_any_long_work(tmp_path, untrained):
-    with pytest.raises(InputError, match="expected no slash in it, found 'a/b'"):
-        experiments.record([a_run()], DATASET, Store(tmp_path / "store"), "a/b")
-    assert untrained == []
     assert not (tmp_path / "store").exists()
 
 
@@ -651,16 +629,20 @@ def test_record_executes_what_is_missing_in_order(tmp_path, untrained):
     assert len(untrained) == len(said) == 3
 
 
-def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
-    invent = experiments.execute
+def slowly(monkeypatch, seconds):
+    """Invented runs that take `seconds(seed)` on a clock that nothing else moves."""
+    clock, invent = [0.0], experiments.execute
 
     def slow(spec, *arguments, **options):
-        clock[0] += 10 + 10 * spec.seed
+        clock[0] += seconds(spec.seed)
         return invent(spec, *arguments, **options)
 
+    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(experiments, "execute", slow)
+
+
+def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
+    slowly(monkeypatch, lambda seed: 10 + 10 * seed)
     store, said = Store(tmp_path), []
     specs = [a_run(seed=seed) for seed in (0, 1, 0, 2, 3)]  # they take 10, 20, 30 and 40 seconds
 
@@ -676,6 +658,13 @@ def test_record_stops_in_time_and_goes_on(tmp_path, untrained, monkeypatch):
     assert len(store.records()) == 4
 
 
+def test_record_says_how_long_the_rest_takes_if_it_goes_on_as_before(tmp_path, untrained, monkeypatch):
+    slowly(monkeypatch, lambda seed: 6000 * (1 + seed))
+    said = []
+    experiments.record([a_run(seed=seed) for seed in range(4)], DATASET, Store(tmp_path), "test", say=said.append)
+    assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (300, 300, 200, 0)]
+
+
 def test_a_run_that_diverges_is_said_and_passed_over(tmp_path, untrained, monkeypatch):
     invent = experiments.execute
 
@@ -686,28 +675,13 @@ def test_a_run_that_diverges_is_said_and_passed_over(tmp_path, untrained, monkey
 
     monkeypatch.setattr(experiments, "execute", diverge)
     store, said = Store(tmp_path), []
-    specs = [dataclasses.replace(EMBEDDING, seed=1), a_run(), a_run(seed=1), a_run(seed=2)]
+    specs = [dataclasses.replace(EMBEDDING, seed=1), a_run(), a_run(seed=1)]
     assert experiments.record(specs, DATASET, store, "test", say=said.append) == 2
-    assert list(store.records()) == [key(spec) for spec in (specs[1], specs[3])]
-    assert said[0] == "[1/4] autoencoder, seed 1 is not recorded: The loss became nan."
-    assert said[2] == "[3/4] all, seed 1 is not recorded: The loss became nan."
+    assert list(store.records()) == [key(specs[1])]
+    assert said[0] == "[1/3] autoencoder, seed 1 is not recorded: The loss became nan."
+    assert said[2] == "[3/3] all, seed 1 is not recorded: The loss became nan."
     assert experiments.record(specs, DATASET, store, "test", say=said.append) == 2
-    assert [line[:5] for line in said[4:]] == ["[1/2]", "[2/2]"]  # they are tried again
-
-
-def test_record_says_how_long_the_rest_takes_if_it_goes_on_as_before(tmp_path, untrained, monkeypatch):
-    clock = [1e6]
-    monkeypatch.setattr(experiments.time, "perf_counter", lambda: clock[0])
-    invent = experiments.execute
-
-    def slow(spec, *arguments, **options):
-        clock[0] += 6000 * (1 + spec.seed)
-        return invent(spec, *arguments, **options)
-
-    monkeypatch.setattr(experiments, "execute", slow)
-    said = []
-    experiments.record([a_run(seed=seed) for seed in range(4)], DATASET, Store(tmp_path), "test", say=said.append)
-    assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (300, 300, 200, 0)]
+    assert [line[:5] for line in said[3:]] == ["[1/2]", "[2/2]"]  # they are tried again
 
 
 def sweep_of(seeds):
@@ -803,15 +777,11 @@ def test_two_sweeps_at_once_record_every_run_once(tmp_path):
 
 
 def test_the_profile_comes_from_the_name_then_the_environment_then_is_tiny(monkeypatch):
-    monkeypatch.delenv("EMBSEL_PROFILE", raising=False)
-    assert suites.profile().name == "tiny"
     monkeypatch.setenv("EMBSEL_PROFILE", "")
     assert suites.profile().name == "tiny"
     monkeypatch.setenv("EMBSEL_PROFILE", "paper")
-    assert suites.profile().name == "paper"
-    assert suites.profile("laptop").name == "laptop"
-    assert set(suites.PROFILES) == {"tiny", "laptop", "paper"}
-    assert all(name == sizes.name for name, sizes in suites.PROFILES.items())
+    assert (suites.profile().name, suites.profile("laptop").name) == ("paper", "laptop")
+    assert {name: sizes.name for name, sizes in suites.PROFILES.items()} == {n: n for n in ("tiny", "laptop", "paper")}
     with pytest.raises(InputError, match=r"no profile named 'labtop'; did you mean 'laptop'\?"):
         suites.profile("labtop")
     monkeypatch.setenv("EMBSEL_PROFILE", "huge")
@@ -819,17 +789,18 @@ def test_the_profile_comes_from_the_name_then_the_environment_then_is_tiny(monke
         suites.profile()
 
 
+PAPER, EVERY = suites.profile("paper"), list(suites.PROFILES.values())
+VARIED = ("suspects", "feeding", "precision", "choices", "averages")  # their runs have sizes of their own
+PART_ONE = [name for name in suites.SUITES if not (name in referee.SUITES or name.startswith("ladder"))]
+
+
 def test_the_paper_profile_has_the_sizes_of_the_paper():
-    paper = suites.profile("paper")
-    assert (paper.source, paper.steps, paper.batch) == ("cifar10", 10_000, 1024)
-    assert paper.embedding_steps == 40_000
-    assert paper.width == 64
-    elements = 3 * 3 * paper.embedding_widths[-1]
-    assert elements == 216
-    assert paper.keep == 20 * elements == 4320
-    assert len(paper.seeds) >= 5
-    assert paper.curve_images == 10_000  # all of the test set
+    assert (PAPER.source, PAPER.steps, PAPER.batch, PAPER.embedding_steps) == ("cifar10", 10_000, 1024, 40_000)
+    assert PAPER.width == 64
+    assert PAPER.keep == 20 * 3 * 3 * PAPER.embedding_widths[-1] == 20 * 216
+    assert PAPER.curve_images == 10_000  # all of the test set
     assert training.CROP == 24
+    assert all(len(set(suites.profile(name).seeds)) >= 5 for name in ("laptop", "paper"))  # for a claim
 
 
 def full_run(sizes, seconds=736.0, kept=50_000):
@@ -838,29 +809,20 @@ def full_run(sizes, seconds=736.0, kept=50_000):
     return records.Record(suites.timing(sizes, DATASET), {"kept": kept}, ledger, {})
 
 
-every_profile = pytest.mark.parametrize("sizes", suites.PROFILES.values(), ids=suites.PROFILES)
-VARIED = ("suspects", "feeding", "precision", "choices", "averages")  # their runs have sizes of their own
-PART_ONE = [name for name in suites.SUITES if not (name in referee.SUITES or name.startswith("ladder"))]
-
-
-def test_what_is_recorded_for_a_claim_has_five_seeds():
-    assert all(len(set(suites.profile(name).seeds)) >= 5 for name in ("laptop", "paper"))
-
-
 @pytest.mark.parametrize("timed", [False, True])
-@every_profile
-def test_every_suite_of_part_one_fits_every_profile(sizes, timed):
-    recorded = [full_run(sizes)] if timed else []
-    varied = {spec for other in VARIED for spec in suites.suite(other, sizes, DATASET)}
-    first = {spec for spec in suites.suite("filtering", sizes, DATASET) if isinstance(spec, Autoencoder)}
-    for name in PART_ONE:
+def test_every_suite_of_part_one_fits_every_profile(timed):
+    for sizes, name in itertools.product(EVERY, PART_ONE):
+        recorded = [full_run(sizes)] if timed else []
+        varied = {spec for other in VARIED for spec in suites.suite(other, sizes, DATASET)}
         specs = suites.suite(name, sizes, DATASET, recorded)
         assert specs
         assert len({key(spec) for spec in specs}) == len(specs)
         assert {spec.dataset for spec in specs} == {DATASET.fingerprint}
         assert suites.suite(name, sizes, DATASET.fingerprint, recorded) == specs  # all that is needed of the dataset
         assert {spec.seed for spec in specs} <= set(sizes.seeds)
-        made = set(first) if name in ("splits", "budget") else set()  # they come after it and use its embeddings
+        made = set()
+        if name in ("splits", "budget"):  # come after this one, whose embeddings they use
+            made = {spec for spec in suites.suite("filtering", sizes, DATASET) if isinstance(spec, Autoencoder)}
         for spec in specs:
             if spec not in varied:
                 check(spec, sizes, made)
@@ -901,32 +863,27 @@ def check(spec, sizes, made):
         assert (spec.steps, spec.width, spec.feed) == (sizes.steps, sizes.width, "device")
         plain = spec.budget is None and spec != suites.timing(sizes, DATASET)
         assert spec.every == (sizes.every if plain else suites.timing(sizes, DATASET).every)
-        more = [10 * sizes.keep] if spec.budget else []
-        assert spec.keep in ([None] if spec.selector == ALL else [sizes.keep, *more])
-        assert spec.embedding is None or spec.embedding in made
-        assert spec.embedding is None or spec.embedding.seed == spec.seed
+        assert spec.keep in ([None] if spec.selector == ALL else [sizes.keep, *[10 * sizes.keep] * bool(spec.budget)])
+        assert spec.embedding is None or (spec.embedding in made and spec.embedding.seed == spec.seed)
 
 
-@every_profile
-def test_the_budget_is_the_papers_share_of_a_full_run_evaluated_as_often(sizes):
-    full = suites.timing(sizes, DATASET)
-    assert (full.selector, full.budget, full.seed) == (ALL, None, sizes.seeds[0])
-    others = [dataclasses.replace(full_run(sizes), spec=spec) for spec in suites.suite("filtering", sizes, DATASET)]
-    assert suites.suite("budget", sizes, DATASET, others) == [full]  # none of those was evaluated as often
-
-    first, *specs = suites.suite("budget", sizes, DATASET, [*others, full_run(sizes, 12.27 * 60)])
+def test_the_budget_is_the_papers_share_of_a_full_run_evaluated_as_often():
+    full = suites.timing(PAPER, DATASET)
+    assert (full.selector, full.budget, full.seed) == (ALL, None, PAPER.seeds[0])
+    others = [dataclasses.replace(full_run(PAPER), spec=spec) for spec in suites.suite("filtering", PAPER, DATASET)]
+    assert suites.suite("budget", PAPER, DATASET, others) == [full]  # none of those was evaluated as often
+    first, *specs = suites.suite("budget", PAPER, DATASET, [*others, full_run(PAPER, 12.27 * 60)])
     assert first == full
-    assert {spec.budget for spec in specs} == {7 * 60}
-    assert {spec.every for spec in specs} == {full.every}
-    for seed in sizes.seeds:
-        arms = [(spec.selector, spec.keep, spec.split) for spec in specs if spec.seed == seed]
-        assert arms == [
-            (ALL, None, 100),
-            ("top_activations", sizes.keep, 50),
-            ("random_subset", sizes.keep, 50),
-            ("top_activations", 10 * sizes.keep, 50),
-        ]
-    assert len(specs) == 4 * len(sizes.seeds)
+    assert {(spec.budget, spec.every) for spec in specs} == {(7 * 60, full.every)}
+    arms = [
+        (ALL, None, 100),
+        ("top_activations", 4320, 50),
+        ("random_subset", 4320, 50),
+        ("top_activations", 43200, 50),
+    ]
+    for seed in PAPER.seeds:
+        assert [(spec.selector, spec.keep, spec.split) for spec in specs if spec.seed == seed] == arms
+    assert len(specs) == 4 * len(PAPER.seeds)
 
 
 def test_a_budget_has_three_digits_and_the_larger_subset_is_no_larger_than_the_dataset():
@@ -951,40 +908,30 @@ def differences(changed, plain):
 
 
 def changes(variants):
-    """What each variant changes, at every seed the same: one dictionary each."""
+    """What each variant changes, at every seed the same, but how often it is evaluated."""
     found = []
     for pairs in variants.values():
         first, *others = (differences(*pair) for pair in pairs)
         assert all(other == first for other in others)
-        found.append(first)
+        found.append({name: value for name, value in first.items() if name != "every"})
     return found
 
 
-@every_profile
-def test_a_variant_is_set_against_a_recorded_run_of_each_of_three_seeds(sizes):
-    recorded = suites.suite("filtering", sizes, DATASET)
-    for name in ("suspects", "choices"):
-        variants = getattr(suites, name)(sizes, DATASET)
+def test_a_variant_is_set_against_a_recorded_run_of_each_of_three_seeds():
+    for sizes, name in itertools.product(EVERY, ("suspects", "choices")):
+        variants, recorded = getattr(suites, name)(sizes, DATASET), suites.suite("filtering", sizes, DATASET)
         for pairs in variants.values():
-            assert [(changed.seed, plain.seed) for changed, plain in pairs] == [
-                (seed, seed) for seed in sizes.seeds[:3]
-            ]
+            assert [(changed.seed, plain.seed) for changed, plain in pairs] == [(s, s) for s in sizes.seeds[:3]]
             assert all(plain in recorded for _, plain in pairs)
         specs = suites.suite(name, sizes, DATASET)
         assert sorted(map(key, specs)) == sorted(key(changed) for pairs in variants.values() for changed, _ in pairs)
         assert [spec.seed for spec in specs] == sorted(spec.seed for spec in specs)  # all of them once, then again
-    often = suites.timing(sizes, DATASET).every
-    assert {spec.every for spec in suites.suite("suspects", sizes, DATASET)} == {often}
 
 
-def test_each_choice_changes_one_thing():
-    fields = [list(change) for change in changes(suites.choices(suites.profile("paper"), DATASET))]
+def test_the_choices_and_the_suspects_change_what_they_say_at_other_sizes_in_proportion():
+    fields = [list(change) for change in changes(suites.choices(PAPER, DATASET))]
     assert fields == [["averaging"], ["divide_by"], ["momentum"], ["norm_momentum"], ["augment"], ["embedding.final"]]
-
-
-def test_the_suspects_change_what_they_say_at_the_papers_sizes_and_in_proportion_at_others():
-    found = changes(suites.suspects(suites.profile("paper"), DATASET))
-    assert [{name: value for name, value in change.items() if name != "every"} for change in found] == [
+    assert changes(suites.suspects(PAPER, DATASET)) == [
         {"averaging": 0.9999},  # the tutorial's
         {"norm_momentum": 0.9999},
         {"norm_momentum": 1.0},
@@ -992,50 +939,43 @@ def test_the_suspects_change_what_they_say_at_the_papers_sizes_and_in_proportion
         {"steps": 5000, "batch": 8192, "rate": 0.8},
     ]
     assert changes(suites.suspects(suites.profile("laptop"), DATASET))[0]["averaging"] == 1 - 1 / 600
+    assert {spec.every for spec in suites.suite("suspects", PAPER, DATASET)} == {suites.timing(PAPER, DATASET).every}
 
 
-@every_profile
-def test_feeding_compares_every_feed_with_all_the_data_and_with_a_subset(sizes):
-    specs = suites.suite("feeding", sizes, DATASET)
+def test_feeding_compares_every_feed_with_all_the_data_and_with_a_subset():
+    specs = suites.suite("feeding", PAPER, DATASET)
     arms = {(spec.seed, spec.width, spec.feed, spec.selector, spec.keep) for spec in specs}
-    widths, feeds = (sizes.width, sizes.width // 16), ("device", "host", "encoded")
-    starts = ((ALL, None), ("random_subset", sizes.keep))
-    assert arms == {(*arm, *start) for *arm, start in itertools.product(sizes.seeds[:3], widths, feeds, starts)}
+    starts = ((ALL, None), ("random_subset", PAPER.keep))
+    expected = itertools.product(PAPER.seeds[:3], (64, 4), ("device", "host", "encoded"), starts)
+    assert arms == {(*arm, *start) for *arm, start in expected}
     for spec in specs:
-        rest = {"seed": 0, "width": sizes.width, "feed": "device", "selector": ALL, "keep": None}
-        short = sizes.steps // 3
-        assert dataclasses.replace(spec, **rest) == suites.baseline(sizes, DATASET, steps=short, every=short)
+        rest = {"seed": 0, "width": 64, "feed": "device", "selector": ALL, "keep": None}
+        assert dataclasses.replace(spec, **rest) == suites.baseline(PAPER, DATASET, steps=3333, every=3333)
 
 
-@every_profile
-def test_part_one_is_all_of_the_others_in_order_of_value(sizes):
-    recorded = [full_run(sizes)]
+def test_part_one_is_all_of_the_others_in_order_of_value():
+    recorded = [full_run(PAPER)]
     names = ("filtering", "budget", "splits", "suspects", "feeding", "choices")
-    parts = [suites.suite(name, sizes, DATASET, recorded) for name in names]
-    specs = suites.suite("part-one", sizes, DATASET, recorded)
+    parts = [suites.suite(name, PAPER, DATASET, recorded) for name in names]
+    specs = suites.suite("part-one", PAPER, DATASET, recorded)
     assert specs == [spec for part in parts for spec in part]
-    until_timed = suites.suite("part-one", sizes, DATASET)
-    assert until_timed == [*parts[0], suites.timing(sizes, DATASET)] == specs[: len(until_timed)]
+    until_timed = suites.suite("part-one", PAPER, DATASET)
+    assert until_timed == [*parts[0], suites.timing(PAPER, DATASET)] == specs[: len(until_timed)]
 
 
-def test_the_splits_have_the_papers_two_arms_before_the_third():
-    specs = suites.suite("splits", suites.profile("paper"), DATASET)
-    selectors = [spec.selector for spec in specs]
-    assert set(selectors[: 2 * len(specs) // 3]) == {"top_activations", "random_subset"}
-    assert set(selectors[2 * len(specs) // 3 :]) == {"stratified_random"}
-
-
-def test_the_filtering_suite_gives_whole_comparisons_one_seed_after_the_other():
-    sizes = suites.profile("paper")
-    specs = suites.suite("filtering", sizes, DATASET)
+def test_whole_comparisons_come_one_seed_after_the_other_and_the_papers_two_arms_before_the_third():
+    specs = suites.suite("filtering", PAPER, DATASET)
     assert [spec.seed for spec in specs] == sorted(spec.seed for spec in specs)
-    for seed in sizes.seeds:
-        of_seed = [spec for spec in specs if spec.seed == seed]
-        assert isinstance(of_seed[0], Autoencoder)
-        selectors = [spec.selector for spec in of_seed[1:]]
-        assert selectors[:4] == [ALL, "top_activations", "random_subset", "stratified_random"]
-        assert set(selectors[4:]) == {"top_activations_drop", "top_activations_keep"}
-        assert all(spec.split == 100 and not spec.validation for spec in of_seed[1:])
+    first, *runs = specs[: len(specs) // len(PAPER.seeds)]
+    assert isinstance(first, Autoencoder)
+    selectors = [run.selector for run in runs]
+    assert selectors[:4] == [ALL, "top_activations", "random_subset", "stratified_random"]
+    assert set(selectors[4:]) == {"top_activations_drop", "top_activations_keep"}
+    assert all(run.split == 100 and not run.validation for run in runs)
+    selectors = [spec.selector for spec in suites.suite("splits", PAPER, DATASET)]
+    third = 2 * len(selectors) // 3
+    assert set(selectors[:third]) == {"top_activations", "random_subset"}
+    assert set(selectors[third:]) == {"stratified_random"}
 
 
 def test_learning_rates_are_judged_on_a_validation_split():

@@ -69,8 +69,7 @@ def test_an_archive_of_any_arrays_survives_or_is_refused(good, others, first, or
             survives(Path(folder, "set.npz"))
 
 
-@pytest.mark.parametrize("order", "CF")
-@pytest.mark.parametrize("labels", ["<i2", ">i8", "|u1", "?", "<U3", ">U3", "S3"])
+@pytest.mark.parametrize(("labels", "order"), [("<i2", "F"), (">i8", "C"), ("?", "F"), (">U3", "C"), ("S3", "F")])
 def test_every_byte_order_and_layout_is_the_same_dataset(labels, order, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 3, 2, 3), np.uint8)
     archive(tmp_path / "set.npz", [("x_train", np.array(images, order=order)),
@@ -79,7 +78,7 @@ def test_every_byte_order_and_layout_is_the_same_dataset(labels, order, tmp_path
     assert load(tmp_path / "set.npz").fingerprint == load((images, np.arange(6) % 2)).fingerprint
 
 
-@pytest.mark.parametrize("shape", [(10**12, 2, 2), (10**10, 2, 2), (2**62, 4), (10**30,)])
+@pytest.mark.parametrize("shape", [(10**10, 2, 2), (2**62, 4), (10**30,)])
 def test_a_header_that_claims_too_much_is_refused_without_memory(shape, tmp_path):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})

@@ -8,7 +8,7 @@ from embsel.backend import keras
 
 # A GPU may multiply with fewer digits (TF32), which costs a pixel less than a quarter of a grey level.
 PIXEL = 5e-4
-SIZES = [(32, 32, 3, 24), (27, 35, 1, 24), (7, 5, 3, 4), (5, 9, 2, 5), (6, 6, 1, 1)]  # height, width, channels, crop
+SIZES = [(27, 35, 3, 24), (7, 5, 1, 4), (6, 6, 1, 1)]  # height, width, channels, crop
 both_ways = pytest.mark.parametrize("divide_by", ["deviation", "variance"])
 
 
@@ -77,8 +77,10 @@ def test_the_host_has_nothing_to_feed_to_a_device_that_has_the_images():
     assert images.fetcher("device", np.zeros((2, 4, 4, 3), dtype="uint8")) is None
 
 
-@pytest.mark.parametrize("feed", ["host", "encoded"])
-@pytest.mark.parametrize("shape", [(9, 7, 5, 3), (9, 24, 30, 1)])
+WAYS = [("host", (9, 7, 5, 3)), ("encoded", (9, 7, 5, 3)), ("encoded", (9, 24, 30, 1))]  # of feeding, shapes
+
+
+@pytest.mark.parametrize(("feed", "shape"), WAYS)
 def test_the_host_feeds_copies_of_the_images_asked_for(feed, shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
     kept, fetch = pixels.copy(), images.fetcher(feed, pixels)
@@ -167,7 +169,7 @@ def test_the_layers_know_their_shapes_before_they_see_a_batch():
 # --- light ---
 
 
-@pytest.mark.parametrize("shape", [(24, 24, 3), (5, 7, 1), (3, 2, 4)])
+@pytest.mark.parametrize("shape", [(24, 24, 3), (5, 7, 1)])
 def test_shift_and_scale(shape):
     batch = pictures(6, *shape)
     shift = np.array([0, 0.2, -0.2, 0, 0.1, 0], dtype="float32")
@@ -223,7 +225,7 @@ def test_a_seed_fixes_the_stream(layer):
 
 
 @both_ways
-@pytest.mark.parametrize("shape", [(24, 24, 3), (24, 24, 1), (5, 7, 3)])
+@pytest.mark.parametrize("shape", [(24, 24, 1), (5, 7, 3)])
 def test_standardise_takes_each_image_for_itself(shape, divide_by):
     batch = pictures(4, *shape) * np.array([1, 0.5, 0.1, 0.02], dtype="float32").reshape(-1, 1, 1, 1)
     out = numpy(images.standardise(batch, divide_by))
@@ -251,9 +253,9 @@ def test_the_floor_is_one_pixel_of_one_grey_level(divide_by):
 
 
 @both_ways
-@pytest.mark.parametrize("level", [0, 77, 255])
-def test_a_flat_image_stays_finite_and_small(level, divide_by):
-    flat = np.full((2, 24, 24, 3), level / 255, dtype="float32")
+def test_a_flat_image_stays_finite_and_small(divide_by):
+    levels = np.array([0, 77, 255], "float32").reshape(-1, 1, 1, 1)
+    flat = np.broadcast_to(levels / 255, (3, 24, 24, 3)).astype("float32")
     out = numpy(images.standardise(flat, divide_by))
     assert np.isfinite(out).all()
     assert np.abs(out).max() < (0.1 if divide_by == "deviation" else 1000)  # rounding errors over the floor

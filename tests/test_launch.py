@@ -23,32 +23,23 @@ def options(launch, folder):
     return config.html_theme_options
 
 
-@pytest.mark.parametrize(
-    "remote",
-    [
+def test_addresses_on_github_and_others(launch):
+    for remote in (
         "https://github.com/someone/a-book",
         "https://github.com/someone/a-book.git",
         "https://token@github.com/someone/a-book.git/",
         "git@github.com:someone/a-book.git",
         "ssh://git@github.com/someone/a-book.git",
-    ],
-)
-def test_addresses_on_github(launch, remote):
-    assert launch.from_remote(remote) == "https://github.com/someone/a-book"
-
-
-@pytest.mark.parametrize(
-    "remote",
-    [
+    ):
+        assert launch.from_remote(remote) == "https://github.com/someone/a-book", remote
+    for remote in (
         "",
         "/srv/git/a-book.git",
         "https://gitlab.com/someone/a-book",
         "https://notgithub.com/someone/a-book",
         "https://github.com/someone",
-    ],
-)
-def test_other_addresses(launch, remote):
-    assert launch.from_remote(remote) is None
+    ):
+        assert launch.from_remote(remote) is None, remote
 
 
 def test_a_workflow_on_github_names_the_repository(launch, monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -38,41 +37,46 @@ def texts(output):
             yield str(data)
 
 
-def test_there_are_chapters():
+def of_all(check):
+    """What `check` says of each chapter where that is anything: nothing, when all is well."""
+    return {name: said for name in NAMES if (said := check(name))}
+
+
+def test_both_files_hold_the_same_cells():
+    def differ(name):
+        source = NOTEBOOKS / f"{name}.md"
+        pair = source.with_suffix(".ipynb")
+        if not source.exists():
+            return f"{pair.name} has no source: run `jupytext --to md:myst` on it"
+        if not pair.exists():
+            return f"{source.name} was never run: `make notebooks`"
+        source, pair = jupytext.read(source), nbformat.read(pair, as_version=4)
+        if any(one.metadata.get("jupytext", {}).get("formats") != "ipynb,md:myst" for one in (source, pair)):
+            return "the formats of its header are not ipynb,md:myst"
+        return cells(source) != cells(pair) and "they differ: `make notebooks` copies the .md and runs it"
+
     assert NAMES
+    assert of_all(differ) == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_both_files_hold_the_same_cells(name):
-    source = NOTEBOOKS / f"{name}.md"
-    pair = source.with_suffix(".ipynb")
-    assert source.exists(), f"{pair.name} has no source: run `jupytext --to md:myst` on it"
-    assert pair.exists(), f"{source.name} was never run: `make notebooks`"
-    source, pair = jupytext.read(source), nbformat.read(pair, as_version=4)
-    for notebook in (source, pair):
-        assert notebook.metadata.get("jupytext", {}).get("formats") == "ipynb,md:myst"
-    assert cells(source) == cells(pair), "they differ: `make notebooks` copies the .md and runs it"
+def test_notebooks_are_valid_and_every_cell_was_run_in_order():
+    def disorder(name):
+        nbformat.validate(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
+        counts = [cell.execution_count for cell in executed(name)]
+        return counts != list(range(1, len(counts) + 1)) and counts
+
+    assert of_all(disorder) == {}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_notebook_is_valid(name):
-    nbformat.validate(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
+def test_outputs_are_fit_to_print():
+    def unfit(name):
+        for cell in executed(name):
+            for output in cell.outputs:
+                if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
+                    yield f"an error is stored after\n{cell.source}\n"
+                if output.get("name") == "stderr":
+                    yield f"log lines are stored after\n{cell.source}\n"
+                for found in filter(None, map(MACHINE_PATH.search, texts(output))):
+                    yield f"a path of somebody's machine, {found[0]}, is stored after\n{cell.source}\n"
 
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_cell_was_run_in_order(name):
-    counts = [cell.execution_count for cell in executed(name)]
-    assert counts == list(range(1, len(counts) + 1))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_outputs_are_fit_to_print(name):
-    for cell in executed(name):
-        for output in cell.outputs:
-            where = f"after\n{cell.source}\n"
-            if "raises-exception" not in cell.metadata.get("tags", []):
-                assert output.output_type != "error", f"an error is stored {where}"
-            assert output.get("name") != "stderr", f"log lines are stored {where}"
-            for text in texts(output):
-                found = MACHINE_PATH.search(text)
-                assert not found, f"a path of somebody's machine, {found[0]}, is stored {where}"
+    assert of_all(lambda name: list(unfit(name))) == {}

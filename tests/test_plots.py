@@ -91,30 +91,18 @@ FIGURES = {  # every function of the module, with as little and with as much as 
         lambda: plots.curves({"a": LINE}, "training steps", "test accuracy (%)"),
         lambda: plots.curves(dict.fromkeys("abcdefgh", LINE), "training steps", "error", percent=False),
     ],
-    "ledgers": [
-        lambda: plots.ledgers({"all": BILLS["all"]}),
-        lambda: plots.ledgers(BILLS),
-    ],
-    "front": [
-        lambda: plots.front({"all": BILLS["all"]}, {}),
-        lambda: plots.front({"all": BILLS["all"]}, BILLS),
-    ],
+    "ledgers": [lambda: plots.ledgers({"all": BILLS["all"]}), lambda: plots.ledgers(BILLS)],
+    "front": [lambda: plots.front({"all": BILLS["all"]}, {}), lambda: plots.front({"all": BILLS["all"]}, BILLS)],
     "recorded_curves": [
         lambda: plots.recorded_curves(groups(1)),
         lambda: plots.recorded_curves(groups(3), "test_loss"),
     ],
-    "race": [
-        lambda: plots.race({"all the data": [a_racer(ALL, phases=(0, 0, 0))]}),
-        lambda: plots.race(RACE),
-    ],
+    "race": [lambda: plots.race({"all the data": [a_racer(ALL, phases=(0, 0, 0))]}), lambda: plots.race(RACE)],
     "dots": [
         lambda: plots.dots({"a": {"b": [1.0]}}, "images per second"),
         lambda: plots.dots(SPEEDS, "images per second", log=True),
     ],
-    "arms": [
-        lambda: plots.arms(groups(1)),
-        lambda: plots.arms(groups(3), {ALL: 0.833}),
-    ],
+    "arms": [lambda: plots.arms(groups(1)), lambda: plots.arms(groups(3), {ALL: 0.833})],
     "gaps": [
         lambda: plots.gaps({"a": Interval.of([0.01])}, "difference (points)"),
         lambda: plots.gaps(GAPS, "difference (points)"),

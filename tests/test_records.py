@@ -43,9 +43,8 @@ def read(folder):
 # --- specs: what is refused at the door ---
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_a_run_that_cannot_be_is_refused():
+    for changes, message in [
         ({"selector": "top_activation"}, r"no selector named 'top_activation'; did you mean 'top_activations'"),
         ({"selector": "zzz"}, r"no selector named 'zzz'; known: .*random_subset, .*top_activations, "),
         ({"split": -1}, r"Run\.split must be of type int, from 0 to 100, not -1\."),
@@ -76,27 +75,22 @@ def read(folder):
         ({"feed": "encode"}, r"no feed named 'encode'; did you mean 'encoded'\?$"),
         ({"augment": 1}, r"Run\.augment must be of type bool, not 1\."),
         ({"dataset": 3}, r"Run\.dataset must be of type str, not 3\."),
-    ],
-)
-def test_a_run_that_cannot_be_is_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        dataclasses.replace(RUN, **changes)
+    ]:
+        with pytest.raises(InputError, match=message):
+            dataclasses.replace(RUN, **changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_an_autoencoder_that_cannot_be_is_refused():
+    for changes, message in [
         ({"steps": -1}, r"Autoencoder\.steps must be of type int, at least 0, not -1\."),
         ({"batch": 1.5}, r"Autoencoder\.batch must be .* not 1\.5\."),
         ({"widths": 8}, r"Autoencoder\.widths must be of type tuple, not 8\."),
         ({"widths": (8, 8)}, r"Autoencoder\.widths must be three .* not \(8, 8\)\."),
         ({"widths": (8, 0, 8)}, r"Autoencoder\.widths must be three whole numbers of at least 1, not \(8, 0, 8\)\."),
         ({"final": 3}, r"Autoencoder\.final must be of type str \| None, not 3\."),
-    ],
-)
-def test_an_autoencoder_that_cannot_be_is_refused(changes, message):
-    with pytest.raises(InputError, match=message):
-        dataclasses.replace(AUTOENCODER, **changes)
+    ]:
+        with pytest.raises(InputError, match=message):
+            dataclasses.replace(AUTOENCODER, **changes)
 
 
 def test_both_ends_of_a_split_are_allowed_and_only_a_selector_that_uses_embeddings_needs_them():
@@ -118,7 +112,8 @@ def test_the_keys_of_recorded_runs_do_not_change():
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
     run = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, split=100, width=64, augment=True,
               divide_by="deviation", momentum=0.9, seed=0, validation=False, embedding=autoencoder, every=None,
-              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device", average="tenth", marks=())  # fmt: skip
+              curve_images=2000, budget=None, averaging=None, norm_momentum=0.9, feed="device", average="tenth",
+              marks=())  # fmt: skip
     assert key(autoencoder) == key(AUTOENCODER)
     assert key(run) == key(RUN)
 
@@ -146,12 +141,12 @@ OTHER = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("spec", [RUN, AUTOENCODER], ids=["Run", "Autoencoder"])
-def test_every_field_changes_the_key(spec):
-    other = OTHER[type(spec)]
-    assert set(other) == {field.name for field in dataclasses.fields(spec)}
-    keys = {key(dataclasses.replace(spec, **{name: value})) for name, value in other.items()}
-    assert len(keys | {key(spec)}) == len(other) + 1
+def test_every_field_changes_the_key():
+    for spec in [RUN, AUTOENCODER]:
+        other = OTHER[type(spec)]
+        assert set(other) == {field.name for field in dataclasses.fields(spec)}
+        keys = {key(dataclasses.replace(spec, **{name: value})) for name, value in other.items()}
+        assert len(keys | {key(spec)}) == len(other) + 1
 
 
 def test_a_field_of_the_embedding_changes_the_key_of_the_run():
@@ -214,21 +209,18 @@ def test_a_record_comes_back_from_its_line(spec, metrics, ledger, where, curve):
     assert key(again.spec) == key(spec) == json.loads(line)["key"]
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
+def test_a_number_that_is_not_finite_is_refused_by_name_and_leaves_the_file_as_it_was(tmp_path):
+    for changes, name in [
         ({"metrics": {"test_loss": float("nan")}}, "test_loss"),
         ({"curve": {"loss": [1.0, float("inf")]}}, "loss"),
         ({"ledger": [{"stage": "embedding", "seconds": -float("inf"), "samples": 1}]}, "embedding"),
-    ],
-)
-def test_a_number_that_is_not_finite_is_refused_by_name_and_leaves_the_file_as_it_was(tmp_path, changes, name):
-    store = Store(tmp_path)
-    store.append(a_record())
-    before = (tmp_path / "tiny.jsonl").read_bytes()
-    with pytest.raises(InputError, match=rf"NaN or infinity in: {name}\.$"):
-        store.append(a_record(RUN, **changes))
-    assert (tmp_path / "tiny.jsonl").read_bytes() == before
+    ]:
+        store = Store(tmp_path)
+        store.append(a_record())
+        before = (tmp_path / "tiny.jsonl").read_bytes()
+        with pytest.raises(InputError, match=rf"NaN or infinity in: {name}\.$"):
+            store.append(a_record(RUN, **changes))
+        assert (tmp_path / "tiny.jsonl").read_bytes() == before
 
 
 def altered(**changes):
@@ -254,11 +246,11 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_line_that_is_no_record_says_why(name):
-    line, message = BROKEN[name]
-    with pytest.raises(InputError, match=message):
-        Record.from_json(line)
+def test_a_line_that_is_no_record_says_why():
+    for name in BROKEN:
+        line, message = BROKEN[name]
+        with pytest.raises(InputError, match=message):
+            Record.from_json(line)
 
 
 def test_seconds_and_own_seconds():

@@ -11,7 +11,6 @@ from embsel.records import ALL, Autoencoder, Pixels, Record, Run, key
 from embsel.referee import KINDS, SHORT, TUNED
 
 DATASET = "0123456789ab"
-every_profile = pytest.mark.parametrize("sizes", PROFILES.values(), ids=PROFILES)
 two_profiles = pytest.mark.parametrize("sizes", [PROFILES["tiny"], PROFILES["paper"]], ids=["tiny", "paper"])
 
 
@@ -49,7 +48,7 @@ def tried(sizes, best):
 # --- what holds for every suite ---
 
 
-@every_profile
+@two_profiles
 def test_every_suite_of_part_two_fits_every_profile(sizes):
     recorded = tried(sizes, {ALL: 1, "random_subset": 2, "top_activations": 3})
     longer = dataclasses.replace(sizes, steps=4 * sizes.steps, width=sizes.width // 4)
@@ -76,7 +75,7 @@ def test_every_suite_of_part_two_fits_every_profile(sizes):
                 assert 0 <= source.steps <= sizes.embedding_steps
 
 
-@every_profile
+@two_profiles
 def test_lists_name_each_run_once_and_groups_differ_and_have_one_run_of_each_seed(sizes):
     for name in ("rivals", "schedules", "fixed-steps", "fixed-epochs", "other-data"):
         specs = suites.suite(name, sizes, DATASET)
@@ -102,16 +101,16 @@ def test_all_of_part_two_is_in_one_suite_but_other_data(sizes):
 # --- what each suite compares ---
 
 
-@two_profiles
-def test_a_proxy_has_a_fifth_of_the_steps_and_a_quarter_of_the_width(sizes):
+def test_a_proxy_has_a_fifth_of_the_steps_and_a_quarter_of_the_width():
+    sizes = PROFILES["paper"]
     run = proxy(sizes, DATASET, seed=2)
     assert (run.steps, run.width, run.seed) == (sizes.steps // 5, sizes.width // 4, 2)
     assert run.proxy
     assert run.selector == ALL
 
 
-@two_profiles
-def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
+def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by():
+    sizes = PROFILES["paper"]
     specs = referee.rivals(sizes, DATASET)
     arms = [spec for spec in specs if getattr(spec, "selector", ALL) != ALL]
     assert [(run.seed, run.selector) for run in arms] == list(itertools.product(sizes.few, selection.SELECTORS))
@@ -121,8 +120,8 @@ def test_the_rivals_are_all_selectors_each_after_what_it_chooses_by(sizes):
     assert set(specs) - set(arms) == sources
 
 
-@two_profiles
-def test_at_fixed_steps_every_size_has_the_steps_of_the_full_run(sizes):
+def test_at_fixed_steps_every_size_has_the_steps_of_the_full_run():
+    sizes = PROFILES["paper"]
     runs = referee.at_fixed_steps(sizes, DATASET)
     random = itertools.product(sizes.few, sizes.keeps, KINDS[:1])
     others = itertools.product(sizes.few, sizes.keeps[: sizes.compared], KINDS[1:])
@@ -135,8 +134,8 @@ def test_at_fixed_steps_every_size_has_the_steps_of_the_full_run(sizes):
     assert few == [run for run in runs if run.selector == "random_subset"]
 
 
-@every_profile
-def test_at_fixed_epochs_the_steps_are_proportional_to_the_images(sizes):
+def test_at_fixed_epochs_the_steps_are_proportional_to_the_images():
+    sizes = PROFILES["paper"]
     runs = referee.at_fixed_epochs(sizes, DATASET)
     assert {(run.seed, run.keep, run.selector) for run in runs} == set(
         itertools.product(sizes.few, (sizes.keep, *sizes.keeps), KINDS)
@@ -150,8 +149,8 @@ def test_at_fixed_epochs_the_steps_are_proportional_to_the_images(sizes):
         )
 
 
-@two_profiles
-def test_the_schedule_is_chosen_on_a_validation_split_at_the_full_and_the_short_length(sizes):
+def test_the_schedule_is_chosen_on_a_validation_split_at_the_full_and_the_short_length():
+    sizes = PROFILES["paper"]
     runs = referee.schedules(sizes, DATASET)
     assert all(run.validation and run.selector == ALL for run in runs)
     lengths, schedules = (sizes.steps, round(SHORT * sizes.steps)), ("constant", "linear")
@@ -159,8 +158,8 @@ def test_the_schedule_is_chosen_on_a_validation_split_at_the_full_and_the_short_
     assert found == set(itertools.product(lengths, schedules, (1, 2, 4, 8)))
 
 
-@every_profile
-def test_recipes_keep_within_their_share_of_the_steps(sizes):
+def test_recipes_keep_within_their_share_of_the_steps():
+    sizes = PROFILES["paper"]
     groups = referee.recipes(sizes, DATASET)
     full = {name: group for name, group in groups.items() if group[0].selector == ALL}
     lengths = [group[0].steps / sizes.steps for group in full.values()]
@@ -180,8 +179,8 @@ def test_recipes_keep_within_their_share_of_the_steps(sizes):
     assert len(groups) - len(full) == 12
 
 
-@two_profiles
-def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer(sizes):
+def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer():
+    sizes = PROFILES["paper"]
     groups, recipes = referee.many_passes(sizes, DATASET), referee.recipes(sizes, DATASET)
     assert set(groups) < set(recipes)
     for name, group in groups.items():
@@ -192,8 +191,8 @@ def test_many_passes_are_the_recipes_that_choose_cheaply_for_longer(sizes):
             assert not isinstance(longer.embedding, (Autoencoder, Pixels))
 
 
-@two_profiles
-def test_embeddings_go_from_no_training_to_the_papers(sizes):
+def test_embeddings_go_from_no_training_to_the_papers():
+    sizes = PROFILES["paper"]
     found = referee.sources(sizes, DATASET)
     pixels, *trained = found.values()
     assert isinstance(pixels, Pixels)
@@ -205,8 +204,8 @@ def test_embeddings_go_from_no_training_to_the_papers(sizes):
         assert usual in referee.embeddings(sizes, DATASET).values()  # the dearest source is that of the rivals
 
 
-@two_profiles
-def test_the_sizing_varies_the_width_and_the_images_alone(sizes):
+def test_the_sizing_varies_the_width_and_the_images_alone():
+    sizes = PROFILES["paper"]
     grid = referee.sizing(sizes, DATASET)
     last, keeps = sizes.embedding_widths[-1], (sizes.keep, sizes.keep // 2, 2 * sizes.keep)
     assert set(grid) == set(itertools.product((None, last, max(1, last // 3), 3 * last), keeps))
@@ -216,14 +215,14 @@ def test_the_sizing_varies_the_width_and_the_images_alone(sizes):
     assert grid[last, sizes.keep] == [subset_run(sizes, DATASET, "top_activations", seed) for seed in sizes.few]
 
 
-@two_profiles
-def test_the_crossed_table_has_every_pair_of_seeds(sizes):
+def test_the_crossed_table_has_every_pair_of_seeds():
+    sizes = PROFILES["paper"]
     pairs = [(run.seed, run.embedding.seed) for run in referee.crossed(sizes, DATASET)]
     assert pairs == list(itertools.product(sizes.few, sizes.few))
 
 
-@two_profiles
-def test_the_conditions_change_all_three_arms_alike(sizes):
+def test_the_conditions_change_all_three_arms_alike():
+    sizes = PROFILES["paper"]
     for name, arms in referee.conditions(sizes, DATASET).items():
         change = referee.settings(sizes)[name]
         assert list(arms) == [ALL, *TUNED]
@@ -233,8 +232,8 @@ def test_the_conditions_change_all_three_arms_alike(sizes):
     assert len({tuple(change) for change in referee.settings(sizes).values()}) == 4
 
 
-@two_profiles
-def test_another_dataset_is_judged_by_the_usual_and_the_smallest_subset(sizes):
+def test_another_dataset_is_judged_by_the_usual_and_the_smallest_subset():
+    sizes = PROFILES["paper"]
     specs = referee.other_data(sizes, DATASET)
     runs = [spec for spec in specs if isinstance(spec, Run)]
     assert {run.keep for run in runs} == {None, sizes.keep, min(sizes.keeps)}
@@ -255,8 +254,8 @@ def test_groups_take_turns():
         assert set(seeds) == {0, 1, 2}
 
 
-@two_profiles
-def test_an_arm_is_tuned_when_all_its_rates_are_known_and_to_the_best_of_them(sizes):
+def test_an_arm_is_tuned_when_all_its_rates_are_known_and_to_the_best_of_them():
+    sizes = PROFILES["paper"]
     best = {ALL: 2, "random_subset": 0, "top_activations": 3}
     rates, recorded = referee.rates(sizes, DATASET), tried(sizes, best)
     assert all(run.validation and run.seed == sizes.seeds[0] for group in rates.values() for run in group)
@@ -275,8 +274,8 @@ def test_an_arm_is_tuned_when_all_its_rates_are_known_and_to_the_best_of_them(si
     assert list(found) == [ALL, *TUNED]
 
 
-@two_profiles
-def test_suites_ask_for_the_tuned_arms_once_their_rates_are_known(sizes):
+def test_suites_ask_for_the_tuned_arms_once_their_rates_are_known():
+    sizes = PROFILES["paper"]
     recorded = tried(sizes, {ALL: 1, "random_subset": 2, "top_activations": 3})  # none has the profile's own rate
     before, after = (suites.suite("ablations", sizes, DATASET, known) for known in ([], recorded))
     more = [run for group in referee.tuned(sizes, DATASET, recorded).values() for run in group]

@@ -62,12 +62,11 @@ def test_conda_takes_a_python_that_the_package_supports(root):
         assert python in SpecifierSet(tomllib.load(file)["project"]["requires-python"])
 
 
-@pytest.mark.parametrize("arguments", [[], ["help"]])
-def test_help_lists_every_target(root, targets, arguments):
+def test_help_lists_every_target(root, targets):
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
-    shown = subprocess.run(["make", "-C", root, "-s", *arguments], capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^  (\w+) +\S", shown, re.MULTILINE)) == targets
+    shown = subprocess.run(["make", "-C", root, "-s"], capture_output=True, text=True, check=True).stdout
+    assert set(re.findall(r"^  ([\w-]+) +\S", shown, re.MULTILINE)) == targets
 
 
 def test_workflows_call_targets_that_exist(root, targets):
@@ -75,7 +74,7 @@ def test_workflows_call_targets_that_exist(root, targets):
     for path in workflows(root):
         jobs = yaml.safe_load(path.read_text())["jobs"]
         commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-        called = {found for command in commands for found in re.findall(r"\bmake (\w+)", command)}
+        called = {found for command in commands for found in re.findall(r"\bmake ([\w-]+)", command)}
         assert called, path.name
         assert called <= targets, path.name
 

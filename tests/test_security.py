@@ -64,9 +64,8 @@ DANGERS = ["import pickle", "from joblib import load", "eval(x)", "np.load(f, al
            "keras.models.load_model(f)"]  # fmt: skip
 
 
-@pytest.mark.parametrize("code", DANGERS)
-def test_the_search_finds_what_it_looks_for(code):
-    assert list(faults(code))
+def test_the_search_finds_what_it_looks_for():
+    assert [code for code in DANGERS if not list(faults(code))] == []
 
 
 # --- archives and folders ---
@@ -113,28 +112,28 @@ def test_a_pipe_is_not_waited_for(pets):
         data.load(pets)
 
 
-@pytest.mark.parametrize("profile", ["../x", "/tmp/x", "a/b", "a\\b", "", "a\0b"])
-def test_a_record_is_written_in_its_store_alone(profile, tmp_path):
-    record = Record(Run("0123456789ab", ALL, 1, 1, 0.1), {}, [], {"profile": profile})
-    with pytest.raises(InputError, match="A record's profile is the name of its file: expected no slash"):
-        Store(tmp_path / "store").append(record)
+def test_a_record_is_written_in_its_store_alone(tmp_path):
+    for profile in ("../x", "/tmp/x", "a/b", "a\\b", "", "a\0b"):
+        record = Record(Run("0123456789ab", ALL, 1, 1, 0.1), {}, [], {"profile": profile})
+        with pytest.raises(InputError, match="A record's profile is the name of its file: expected no slash"):
+            Store(tmp_path / "store").append(record)
     assert list(tmp_path.rglob("*.jsonl")) == []
 
 
-@pytest.mark.parametrize("roundabout", ["{}/cat/..", "{}/cat/../../pets", "{}/../pets/./"])
-def test_a_roundabout_path_is_the_folder_that_it_leads_to(roundabout, pets):
-    direct, found = data.load(pets), data.load(roundabout.format(pets))
+def test_a_roundabout_path_is_the_folder_that_it_leads_to(pets):
+    direct, found = data.load(pets), data.load(f"{pets}/cat/../../pets/./")
     assert (found.name, found.fingerprint, found.train_files) == ("pets", direct.fingerprint, direct.train_files)
 
 
-@pytest.mark.parametrize("name", ["..", ".", "", "/", "../../etc", "a/../..", "~", "-rf", "\0", "C:\\x"])
-def test_a_trial_of_data_of_any_name_stays_in_its_folder(name, tmp_path, monkeypatch):
+def test_a_trial_of_data_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
     from embsel import tryout
 
     monkeypatch.chdir(tmp_path)
-    folder = tryout.plan(dataclasses.replace(data.shapes(train=40, test=10), name=name)).folder
-    assert folder.resolve().parent == tmp_path / "_try"
-    assert not folder.name.startswith(("-", "."))
+    small = data.shapes(train=40, test=10)
+    for name in ("..", ".", "", "/", "../../etc", "a/../..", "~", "-rf", "\0", "C:\\x"):
+        folder = tryout.plan(dataclasses.replace(small, name=name)).folder
+        assert folder.resolve().parent == tmp_path / "_try"
+        assert not folder.name.startswith(("-", "."))
 
 
 def test_an_archive_called_dot_dot_is_read(tmp_path):
@@ -277,12 +276,12 @@ def test_a_picture_with_an_inflated_text_is_refused(pets):
 HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "&lt;"]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_becomes_part_of_a_page(name):
+def test_no_name_becomes_part_of_a_page():
     from matplotlib.figure import Figure
 
-    parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
-    page = BeautifulSoup(onepage.page(name, parts), "html.parser")
-    assert page.select("script, [onerror]") == []
-    assert len(page.select("img")) == 1
-    assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5
+    for name in HOSTILE:
+        parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
+        page = BeautifulSoup(onepage.page(name, parts), "html.parser")
+        assert page.select("script, [onerror]") == []
+        assert len(page.select("img")) == 1
+        assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5

@@ -93,16 +93,16 @@ def test_shapes_are_no_task_for_a_linear_model():
     assert model.score(test, made.test_labels) < 0.35
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ({"train": 9}, "train: expected a whole number of at least 10, found 9"),
-    ({"train": 100.0}, "train: expected a whole number"),
-    ({"test": 0}, "test: expected a whole number of at least 10, found 0"),
-    ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
-    ({"train": 19, "outlined": True}, "train: expected a whole number of at least 20, found 19"),
-    ({"test": 19, "outlined": True}, "test: expected a whole number of at least 20, found 19"),
-    ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
-    ({"seed": True}, "seed: expected a whole number"),
-])
-def test_shapes_refuses(arguments, message):
-    with pytest.raises(InputError, match=message):
-        shapes(**arguments)
+def test_shapes_refuses():
+    for arguments, message in [
+        ({"train": 9}, "train: expected a whole number of at least 10, found 9"),
+        ({"train": 100.0}, "train: expected a whole number"),
+        ({"test": 0}, "test: expected a whole number of at least 10, found 0"),
+        ({"size": 7}, "size: expected a whole number of at least 8, found 7"),
+        ({"train": 19, "outlined": True}, "train: expected a whole number of at least 20, found 19"),
+        ({"test": 19, "outlined": True}, "test: expected a whole number of at least 20, found 19"),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, found -1"),
+        ({"seed": True}, "seed: expected a whole number"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            shapes(**arguments)

@@ -65,14 +65,14 @@ def pixels(count, height=24, width=24, channels=1, seed=0):
 # --- phases and batches ---
 
 
-@pytest.mark.parametrize("batch", [4, 10, 25])  # no divisor of the set, all of it, more
-def test_every_image_comes_once_before_any_comes_again(batch):
-    indices = np.array([3, 1, 4, 15, 9, 2, 6, 5, 35, 8])
-    found = list(itertools.islice(batches_of(indices, batch, 0), 70))
-    assert {len(one) for one in found} == {batch}
-    passes = np.concatenate(found).reshape(-1, len(indices))  # also across the border of two batches
-    np.testing.assert_array_equal(np.sort(passes, axis=1), np.broadcast_to(np.sort(indices), passes.shape))
-    assert len({tuple(one) for one in passes[:7]}) == 7  # each pass in an order of its own
+def test_every_image_comes_once_before_any_comes_again():
+    for batch in [4, 10, 25]:
+        indices = np.array([3, 1, 4, 15, 9, 2, 6, 5, 35, 8])
+        found = list(itertools.islice(batches_of(indices, batch, 0), 70))
+        assert {len(one) for one in found} == {batch}
+        passes = np.concatenate(found).reshape(-1, len(indices))  # also across the border of two batches
+        np.testing.assert_array_equal(np.sort(passes, axis=1), np.broadcast_to(np.sort(indices), passes.shape))
+        assert len({tuple(one) for one in passes[:7]}) == 7  # each pass in an order of its own
 
 
 def test_an_image_given_twice_comes_twice_and_the_order_is_fixed_by_the_seed():
@@ -116,25 +116,22 @@ def test_steps_phases_and_points():
     np.testing.assert_array_equal(weights(model), seen[-1])
 
 
-@pytest.mark.parametrize(
-    ("lengths", "every", "steps", "numbers"),
-    [
+def test_where_the_points_are():
+    for lengths, every, steps, numbers in [
         ([50], 50, [50], [0]),  # one point, not two, where a phase ends on an evaluation
         ([101], None, [101], [0]),  # more than one compiled call
         ([60, 60], 40, [40, 60, 80, 120], [0, 0, 1, 1]),  # `every` counts from the start of all
         ([0, 4, 0, 2], None, [4, 6], [1, 3]),
         ([], None, [], []),
-    ],
-)
-def test_where_the_points_are(lengths, every, steps, numbers):
-    model = tally(4, 2)
-    history = train(
-        model, np.ones(4), [Phase(np.arange(4), length) for length in lengths], batch=2, seed=0, every=every
-    )
-    assert history.column("step").tolist() == steps
-    assert history.column("phase").tolist() == numbers
-    assert weights(model).sum() == history.samples == 2 * sum(lengths)
-    assert history.evaluation_seconds == 0
+    ]:
+        model = tally(4, 2)
+        history = train(
+            model, np.ones(4), [Phase(np.arange(4), length) for length in lengths], batch=2, seed=0, every=every
+        )
+        assert history.column("step").tolist() == steps
+        assert history.column("phase").tolist() == numbers
+        assert weights(model).sum() == history.samples == 2 * sum(lengths)
+        assert history.evaluation_seconds == 0
 
 
 def test_every_image_is_trained_with_its_own_label():
@@ -220,19 +217,19 @@ def timed(monkeypatch, pace, phases, loading=0, **options):
     return train(tally(4, 2), np.ones(4), phases, batch=2, seed=0, evaluate=evaluate, **options)
 
 
-@pytest.mark.parametrize(("pace", "overrun"), PACES)
-def test_a_phase_in_seconds_counts_training_alone(monkeypatch, pace, overrun):
-    phases = [Phase(np.arange(4), seconds=2.0), Phase(np.arange(4), 3), Phase(np.arange(4), seconds=0.5)]
-    history = timed(monkeypatch, pace, phases, every=60)
-    assert history.compile_seconds == 7.0
-    assert history.evaluation_seconds == pytest.approx(100.0 * len(history.points))
-    ends = [history.column("seconds")[history.column("phase") == number][-1] for number in range(3)]
-    spent = np.diff(ends, prepend=0)
-    for seconds, budget in ((spent[0], 2.0), (spent[2], 0.5)):
-        assert budget - 1e-9 <= seconds <= budget + overrun + 1e-9
-    assert history.training_seconds == ends[-1]
-    last = [history.column("step")[history.column("phase") == number][-1] for number in range(3)]
-    assert last[1] == last[0] + 3
+def test_a_phase_in_seconds_counts_training_alone(monkeypatch):
+    for pace, overrun in PACES:
+        phases = [Phase(np.arange(4), seconds=2.0), Phase(np.arange(4), 3), Phase(np.arange(4), seconds=0.5)]
+        history = timed(monkeypatch, pace, phases, every=60)
+        assert history.compile_seconds == 7.0
+        assert history.evaluation_seconds == pytest.approx(100.0 * len(history.points))
+        ends = [history.column("seconds")[history.column("phase") == number][-1] for number in range(3)]
+        spent = np.diff(ends, prepend=0)
+        for seconds, budget in ((spent[0], 2.0), (spent[2], 0.5)):
+            assert budget - 1e-9 <= seconds <= budget + overrun + 1e-9
+        assert history.training_seconds == ends[-1]
+        last = [history.column("step")[history.column("phase") == number][-1] for number in range(3)]
+        assert last[1] == last[0] + 3
 
 
 # --- a budget ---
@@ -240,9 +237,8 @@ def test_a_phase_in_seconds_counts_training_alone(monkeypatch, pace, overrun):
 STEP = 1 / 64  # seconds: a binary fraction, so that sums are exact
 
 
-@pytest.mark.parametrize(
-    ("budget", "steps", "numbers"),
-    [
+def test_training_stops_at_the_budget_in_whatever_phase(monkeypatch):
+    for budget, steps, numbers in [
         (1.0, [40, 64], [0, 0]),  # inside the first phase
         (2.0, [40, 80, 120, 128], [0, 0, 0, 0]),  # with its end: the second phase does not begin
         (3.0, [40, 80, 120, 128, 160, 192], [0, 0, 0, 0, 1, 1]),
@@ -250,33 +246,31 @@ STEP = 1 / 64  # seconds: a binary fraction, so that sums are exact
         (2.5, [40, 80, 120, 128, 160], [0, 0, 0, 0, 1]),  # one point, not two, where it ends on an evaluation
         (STEP / 2, [1], [0]),
         (STEP, [1], [0]),
-    ],
-)
-def test_training_stops_at_the_budget_in_whatever_phase(monkeypatch, budget, steps, numbers):
-    phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128), Phase(np.arange(4), seconds=10.0)]
-    history = timed(monkeypatch, lambda step: STEP, phases, every=40, budget=budget)
-    assert history.column("step").tolist() == steps
-    assert history.column("phase").tolist() == numbers
-    assert history.training_seconds == steps[-1] * STEP == history.points[-1]["seconds"]
-    assert history.samples == 2 * steps[-1]
-    assert history.evaluation_seconds == 100.0 * len(steps)  # one at the stop too; none of it counts
-    assert history.compile_seconds == 7.0
+    ]:
+        phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128), Phase(np.arange(4), seconds=10.0)]
+        history = timed(monkeypatch, lambda step: STEP, phases, every=40, budget=budget)
+        assert history.column("step").tolist() == steps
+        assert history.column("phase").tolist() == numbers
+        assert history.training_seconds == steps[-1] * STEP == history.points[-1]["seconds"]
+        assert history.samples == 2 * steps[-1]
+        assert history.evaluation_seconds == 100.0 * len(steps)  # one at the stop too; none of it counts
+        assert history.compile_seconds == 7.0
 
 
-@pytest.mark.parametrize(("pace", "overrun"), PACES)
-def test_a_budget_is_kept_to_the_step(monkeypatch, pace, overrun):
-    history = timed(monkeypatch, pace, [Phase(np.arange(4), 10_000)], every=60, budget=2.0)
-    assert 2.0 - 1e-9 <= history.training_seconds <= 2.0 + overrun + 1e-9
-    assert history.points[-1]["seconds"] == history.training_seconds
-    assert history.samples == 2 * history.points[-1]["step"] < 20_000
+def test_a_budget_is_kept_to_the_step(monkeypatch):
+    for pace, overrun in PACES:
+        history = timed(monkeypatch, pace, [Phase(np.arange(4), 10_000)], every=60, budget=2.0)
+        assert 2.0 - 1e-9 <= history.training_seconds <= 2.0 + overrun + 1e-9
+        assert history.points[-1]["seconds"] == history.training_seconds
+        assert history.samples == 2 * history.points[-1]["step"] < 20_000
 
 
-@pytest.mark.parametrize("budget", [4.0, 1e9])  # all of it, and plenty
-def test_a_budget_that_is_not_used_up_changes_no_point(monkeypatch, budget):
-    phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128)]
-    free, bound = (timed(monkeypatch, lambda step: STEP, phases, every=60, budget=b) for b in (None, budget))
-    assert bound == free
-    assert free.column("step").tolist() == [60, 120, 128, 180, 240, 256]
+def test_a_budget_that_is_not_used_up_changes_no_point(monkeypatch):
+    for budget in [4.0, 1e9]:
+        phases = [Phase(np.arange(4), 128), Phase(np.arange(4), 128)]
+        free, bound = (timed(monkeypatch, lambda step: STEP, phases, every=60, budget=b) for b in (None, budget))
+        assert bound == free
+        assert free.column("step").tolist() == [60, 120, 128, 180, 240, 256]
 
 
 def test_a_phase_in_seconds_and_a_budget_on_a_real_clock():
@@ -299,14 +293,14 @@ def test_a_phase_in_seconds_and_a_budget_on_a_real_clock():
 # --- images that the host feeds ---
 
 
-@pytest.mark.parametrize("budget", [None, 2.5])
-def test_loading_is_counted_apart_and_shortens_nothing(monkeypatch, budget):
-    phases = [Phase(np.arange(4), 70), Phase(np.arange(4), seconds=2.0)]
-    options = {"every": 40, "budget": budget}
-    device, host = (timed(monkeypatch, lambda step: STEP, phases, loading, **options) for loading in (0, 4))
-    assert device.loading_seconds == 0
-    assert host.loading_seconds == 4 * host.samples  # nothing but what is trained on
-    assert dataclasses.replace(host, loading_seconds=0.0) == device
+def test_loading_is_counted_apart_and_shortens_nothing(monkeypatch):
+    for budget in [None, 2.5]:
+        phases = [Phase(np.arange(4), 70), Phase(np.arange(4), seconds=2.0)]
+        options = {"every": 40, "budget": budget}
+        device, host = (timed(monkeypatch, lambda step: STEP, phases, loading, **options) for loading in (0, 4))
+        assert device.loading_seconds == 0
+        assert host.loading_seconds == 4 * host.samples  # nothing but what is trained on
+        assert dataclasses.replace(host, loading_seconds=0.0) == device
 
 
 def test_what_is_fetched_is_what_is_trained_on():
@@ -407,14 +401,15 @@ def test_own_weights_come_back_also_after_an_error():
 # --- a loss that is no number ---
 
 
-@pytest.mark.parametrize(("bad", "every", "step"), [(np.nan, 1, 4), (-np.inf, None, 9)])
-def test_a_loss_that_is_no_number_names_the_step(bad, every, step):
-    def loss(_, out):
-        return ops.where(out > 2.5, bad, -out)  # at the fourth step each image has been seen three times
+def test_a_loss_that_is_no_number_names_the_step():
+    for bad, every, step in [(np.nan, 1, 4), (-np.inf, None, 9)]:
 
-    model = tally(4, 4, loss)
-    with pytest.raises(FloatingPointError, match=rf"The loss became {bad} by step {step}: .*lower learning rate"):
-        train(model, np.ones(4), [Phase(np.arange(4), 9)], batch=4, seed=0, every=every)
+        def loss(_, out, bad=bad):
+            return ops.where(out > 2.5, bad, -out)  # at the fourth step each image has been seen three times
+
+        model = tally(4, 4, loss)
+        with pytest.raises(FloatingPointError, match=rf"The loss became {bad} by step {step}: .*lower learning rate"):
+            train(model, np.ones(4), [Phase(np.arange(4), 9)], batch=4, seed=0, every=every)
 
 
 # --- evaluation ---
@@ -447,18 +442,18 @@ def centre(images_, size=24):
     return images_[:, top : top + size, left : left + size].astype("float32") / 255
 
 
-@pytest.mark.parametrize("divide_by", ["deviation", "variance"])
-def test_classify_is_the_network_on_standardised_centre_crops(divide_by):
-    test = pixels(11, 33, 28, 3)
-    network, _ = linear(test)
-    logits = training.classify(network, test, divide_by=divide_by)
-    expected = numpy(network(standardised(centre(test), divide_by)))
-    assert logits().shape == (11, 3)
-    np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
-    some = np.array([7, 0, 7])
-    np.testing.assert_allclose(logits(some), expected[some], rtol=1e-3, atol=1e-3)
-    network.set_weights([2 * value for value in network.get_weights()])  # the same function, later in training
-    np.testing.assert_allclose(logits(), 2 * expected, rtol=1e-3, atol=1e-3)
+def test_classify_is_the_network_on_standardised_centre_crops():
+    for divide_by in ["deviation", "variance"]:
+        test = pixels(11, 33, 28, 3)
+        network, _ = linear(test)
+        logits = training.classify(network, test, divide_by=divide_by)
+        expected = numpy(network(standardised(centre(test), divide_by)))
+        assert logits().shape == (11, 3)
+        np.testing.assert_allclose(logits(), expected, rtol=1e-3, atol=1e-3)
+        some = np.array([7, 0, 7])
+        np.testing.assert_allclose(logits(some), expected[some], rtol=1e-3, atol=1e-3)
+        network.set_weights([2 * value for value in network.get_weights()])  # the same function, later in training
+        np.testing.assert_allclose(logits(), 2 * expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("count", [1, 1001])  # one image, and one more than are predicted at a time
@@ -500,11 +495,11 @@ def seen(data, **options):
     return numpy(model(np.arange(len(data), dtype="int32"), training=True)).reshape(-1, 24, 24, data.shape[-1])
 
 
-@pytest.mark.parametrize("divide_by", ["deviation", "variance"])
-def test_without_augmentation_the_network_sees_standardised_centre_crops(divide_by):
-    data = pixels(3, 28, 31, 3)
-    expected = standardised(centre(data), divide_by)
-    np.testing.assert_allclose(seen(data, augment=False, divide_by=divide_by), expected, rtol=1e-3, atol=1e-3)
+def test_without_augmentation_the_network_sees_standardised_centre_crops():
+    for divide_by in ["deviation", "variance"]:
+        data = pixels(3, 28, 31, 3)
+        expected = standardised(centre(data), divide_by)
+        np.testing.assert_allclose(seen(data, augment=False, divide_by=divide_by), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_augmentation_crops_and_flips_before_it_standardises():
@@ -623,39 +618,20 @@ def test_the_classifier_learns_what_can_be_learned():
     assert history.points[-1] | training.score(logits(), test_labels) == history.points[-1]  # of the weights left
 
 
-def test_the_autoencoder_learns_to_reproduce():
-    data, labels = coloured()
-    encoder, model = narrow_autoencoder(data)
-    history = train(model, labels, [Phase(np.arange(60), 60)], batch=20, seed=0, every=20)
-    loss = history.column("loss")
-    assert loss[-1] < 0.7 * loss[0]
-    assert training.embed(encoder, data).std(axis=0).max() > 0
-
-
 ON_GPU = any("cpu" not in name.lower() for name in keras.distribution.list_devices())
 
 
-@pytest.mark.skipif(ON_GPU, reason="a GPU adds up in any order")
-def test_a_seed_fixes_the_weights_to_the_last_bit():
+def test_a_seed_fixes_the_weights_to_the_last_bit_and_those_of_order_and_of_augmentation_are_two():
     data, labels = coloured()
 
-    def end(build):
-        _, model = build(data, augment=True)
-        train(model, labels, [Phase(np.arange(60), 8)], batch=16, seed=3)
-        return weights(model)
-
-    np.testing.assert_array_equal(end(narrow_classifier), end(narrow_classifier))
-
-
-def test_the_seeds_of_order_and_of_augmentation_are_two():
-    data, labels = coloured()
-
-    def end(seed, augmentation):
-        _, model = linear(data, augment=True, seed=augmentation)
+    def end(seed, augmentation, build=linear):
+        _, model = build(data, augment=True, seed=augmentation)
         train(model, labels, [Phase(np.arange(60), 3)], batch=16, seed=seed)
         return weights(model)
 
     same, order, light = end(1, 1), end(2, 1), end(1, 2)
-    np.testing.assert_allclose(end(1, 1), same, rtol=1e-5, atol=1e-6)
     assert np.abs(order - same).max() > 1e-3
     assert np.abs(light - same).max() > 1e-3
+    if not ON_GPU:  # which adds up in any order
+        np.testing.assert_array_equal(end(1, 1), same)
+        np.testing.assert_array_equal(end(1, 1, narrow_classifier), end(1, 1, narrow_classifier))

@@ -87,9 +87,8 @@ def test_keep_is_a_fraction_or_a_number():
             tryout.how_many(keep, 10)
 
 
-@pytest.mark.parametrize(
-    ("choices", "message"),
-    [
+def test_a_plan_that_cannot_be_carried_out_is_refused(tmp_path):
+    for choices, message in [
         ({"selector": "top_activation"}, "no selector named 'top_activation'; did you mean 'top_activations'"),
         ({"selector": "random_subset"}, "'random_subset' is a baseline of every trial"),
         ({"selector": "margin", "embeddings": np.zeros((100, 3))}, "'margin' chooses by a proxy's class probabilities"),
@@ -97,12 +96,10 @@ def test_keep_is_a_fraction_or_a_number():
         ({"selector": "top_activations_keep"}, "would differ as well; use 'top_activations'."),
         ({"seeds": 0}, "seeds: expected a whole number of at least 1, found 0"),
         ({"embeddings": np.zeros((99, 3))}, "each of the 100 training images of shapes, found 99 rows"),
-    ],
-)
-def test_a_plan_that_cannot_be_carried_out_is_refused(choices, message, tmp_path):
-    with pytest.raises(InputError, match=re.escape(message)):
-        tryout.plan(data.shapes(train=100, test=10), out=tmp_path / "out", **choices)
-    assert not (tmp_path / "out").exists()
+    ]:
+        with pytest.raises(InputError, match=re.escape(message)):
+            tryout.plan(data.shapes(train=100, test=10), out=tmp_path / "out", **choices)
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_arms_differ_in_the_subset_alone(done):
@@ -293,9 +290,8 @@ GAINED, LOST, NEITHER = (f"selection {what}" for what in ("gained", "lost", "mad
 BALANCED = "Not worth it here: as many images drawn at random, each class with its sh"
 
 
-@pytest.mark.parametrize(
-    ("gaps", "against", "worth"),  # the selector's lead on random, on random with equal shares, and on all the data
-    [
+def test_the_verdict_is_what_the_intervals_allow():
+    for gaps, against, worth in [
         ((0.05, 0.05, 0.05), (GAINED, GAINED, GAINED), "Worth it: the subset is better than chance and than all"),
         ((0.05, 0.05, -0.05), (GAINED, GAINED, LOST), "Worth it only where all the data cannot be kept"),
         ((0.05, 0.05, 0.0), (GAINED, GAINED, NEITHER), "Worth it where a small set"),
@@ -303,19 +299,16 @@ BALANCED = "Not worth it here: as many images drawn at random, each class with i
         ((0.0, 0.0, 0.05), (NEITHER, NEITHER, GAINED), "Not shown to be worth it: "),
         ((0.05, -0.05, 0.05), (GAINED, LOST, GAINED), BALANCED),
         ((0.0, -0.05, 0.05), (NEITHER, LOST, GAINED), BALANCED),
-        ((0.05, 0.0, 0.05), (GAINED, NEITHER, GAINED), "Worth it: the subset is better than chance and than all the "
-         "data. Whether a draw in which each class has its share would do as well, these runs cannot tell."),
-    ],
-)  # fmt: skip
-def test_the_verdict_is_what_the_intervals_allow(gaps, against, worth):
-    random, balanced, full = gaps
-    *said, _, last, _ = tryout.verdict(made_up_arms(random, full, balanced))
-    rivals = ("a random subset of the same size", "a random subset in which each class has its share", "all the data")
-    for line, found, rival in zip(said, against, rivals, strict=True):
-        assert line.startswith(f"On this data, in this budget, {found} against {rival}:")
-    assert f"{100 * random:+.1f} ± 0.2 points (n = 4)" in said[0].replace("-0.0", "+0.0")
-    assert last.startswith(worth)
-    assert ("these runs cannot tell" in last) == (NEITHER in against and LOST not in against)
+        ((0.05, 0.0, 0.05), (GAINED, NEITHER, GAINED), "Worth it: the subset is better than chance and than all"),
+    ]:
+        random, balanced, full = gaps
+        *said, _, last, _ = tryout.verdict(made_up_arms(random, full, balanced))
+        rivals = ("a random subset of the same size", "a random subset in which each class has its share", "all the")
+        for line, found, rival in zip(said, against, rivals, strict=True):
+            assert line.startswith(f"On this data, in this budget, {found} against {rival}")
+        assert f"{100 * random:+.1f} ± 0.2 points (n = 4)" in said[0].replace("-0.0", "+0.0")
+        assert last.startswith(worth)
+        assert ("these runs cannot tell" in last) == (NEITHER in against and LOST not in against)
 
 
 def test_the_table_has_a_difference_for_each_rival_in_the_verdict():
@@ -351,18 +344,18 @@ def test_the_verdict_says_how_it_was_measured():
     assert last.endswith("The intervals cover the seeds of the training and the draw of the test images.")
 
 
-@pytest.mark.parametrize(("images", "gained"), [(7, False), (10**5, True)])
-def test_seeds_that_agree_on_a_handful_of_test_images_prove_nothing(images, gained):
+def test_seeds_that_agree_on_a_handful_of_test_images_prove_nothing():
     """Each seed gains the same seventh of the test images, once one image, once very many."""
-    for right in (0, 6 / 7):
-        rivals, chosen = (
-            [made_up("random_subset", s, more + right, test_images=images) for s in range(3)] for more in (0, 1 / 7)
-        )
-        arms = dict.fromkeys(made_up_arms(0, 0), rivals) | {"top_activations": chosen}
-        first, *_ = tryout.verdict(arms)
-        assert (GAINED in first, NEITHER[10:] in first) == (gained, not gained)
-        *_, (_, _, _, gap, *_) = tryout.accuracy(arms)
-        assert gap in first.replace(" of test accuracy", "")  # the table has the verdict's interval
+    for images, gained in [(7, False), (10**5, True)]:
+        for right in (0, 6 / 7):
+            rivals, chosen = (
+                [made_up("random_subset", s, more + right, test_images=images) for s in range(3)] for more in (0, 1 / 7)
+            )
+            arms = dict.fromkeys(made_up_arms(0, 0), rivals) | {"top_activations": chosen}
+            first, *_ = tryout.verdict(arms)
+            assert (GAINED in first, NEITHER[10:] in first) == (gained, not gained)
+            *_, (_, _, _, gap, *_) = tryout.accuracy(arms)
+            assert gap in first.replace(" of test accuracy", "")  # the table has the verdict's interval
 
 
 def test_the_draw_of_the_test_images_is_that_of_two_independent_samples():
@@ -387,9 +380,8 @@ def test_given_embeddings_are_named_by_their_content(tmp_path):
     assert len({spec, *(experiments.vectors(other, DATASET)[0] for other in others)}) == 5
 
 
-@pytest.mark.parametrize(
-    ("embeddings", "message"),
-    [
+def test_embeddings_that_cannot_be_used_are_refused(tmp_path):
+    for embeddings, message in [
         (GIVEN[:39], "embeddings: expected a row for each of the 40 training images of shapes, found 39 rows"),
         (GIVEN[:, 0], r"embeddings: expected shape \(N, n\)"),
         (np.where(GIVEN.max() == GIVEN, np.nan, GIVEN), "embeddings: expected finite values, found 1 NaN"),
@@ -397,17 +389,15 @@ def test_given_embeddings_are_named_by_their_content(tmp_path):
         ("pickled.npy", r"pickled\.npy cannot be read as an \.npy file"),
         ("words.npy", r"words\.npy cannot be read as an \.npy file"),
         ("several.npz", r"expected an \.npy file of one array, found the \.npz .*several\.npz"),
-    ],
-)
-def test_embeddings_that_cannot_be_used_are_refused(embeddings, message, tmp_path):
-    np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
-    np.savez(tmp_path / "several.npz", GIVEN)
-    (tmp_path / "words.npy").write_text("one two three")
-    if isinstance(embeddings, str):
-        embeddings = tmp_path / embeddings
-    with pytest.raises(InputError, match=message):
-        experiments.given(embeddings, DATASET, Store(tmp_path / "out"), "tiny")
-    assert not (tmp_path / "out").exists()
+    ]:
+        np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
+        np.savez(tmp_path / "several.npz", GIVEN)
+        (tmp_path / "words.npy").write_text("one two three")
+        if isinstance(embeddings, str):
+            embeddings = tmp_path / embeddings
+        with pytest.raises(InputError, match=message):
+            experiments.given(embeddings, DATASET, Store(tmp_path / "out"), "tiny")
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_run_on_given_embeddings_is_carried_out_recorded_and_read_back(tmp_path):
@@ -474,26 +464,23 @@ def test_a_broken_image_is_named(tmp_path, capsys, ready):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_mistake_is_one_sentence_and_exit_status_2(folder, tmp_path, capsys, ready):
+    for arguments, message in [
         (["NOWHERE"], "No folder or .npz file was found at"),
         (["FOLDER", "--keep", "1.5"], "keep: expected a fraction between 0 and 1"),
         (["FOLDER", "--profile", "labtop"], "no profile named 'labtop'; did you mean 'laptop'?"),
         (["FOLDER", "--seeds", "0"], "seeds: expected a whole number of at least 1"),
         (["FOLDER", "--embeddings", "NOWHERE"], "cannot be read as an .npy file"),
         (["FOLDER", "--out", "FILE"], "cannot be written to"),
-    ],
-)
-def test_a_mistake_is_one_sentence_and_exit_status_2(arguments, message, folder, tmp_path, capsys, ready):
-    (tmp_path / "file").write_text("a text")
-    places = {"FOLDER": folder, "NOWHERE": tmp_path / "nowhere", "FILE": tmp_path / "file"}
-    arguments = [places.get(argument, argument) for argument in arguments]
-    code, _, err = call(capsys, "--out", tmp_path / "out", *arguments)
-    assert (code, len(err)) == (2, 1)
-    assert message in err[0]
-    assert ready == {}
-    assert not (tmp_path / "out").exists()
+    ]:
+        (tmp_path / "file").write_text("a text")
+        places = {"FOLDER": folder, "NOWHERE": tmp_path / "nowhere", "FILE": tmp_path / "file"}
+        arguments = [places.get(argument, argument) for argument in arguments]
+        code, _, err = call(capsys, "--out", tmp_path / "out", *arguments)
+        assert (code, len(err)) == (2, 1)
+        assert message in err[0]
+        assert ready == {}
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_misspelt_selector_is_refused_before_anything_is_loaded(capsys, monkeypatch):

@@ -1,0 +1,101 @@
+"""The answer against the length of training, and the same numbers from the lines of the records by another way."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from embsel import ladder, plots, suites
+from embsel.records import ALL, Record, Run, Store
+
+SIZES, DATA = suites.profile("paper"), "0123456789ab"
+LEVELS = {"top_activations": 0.5, "random_subset": 0.6, ALL: 0.8}
+PLACE = {"profile": "paper", "dataset": "CIFAR-10", "hardware": "a GPU", "backend": "jax", "versions": {"jax": "1"}}
+
+
+def made_up(spec: Run, seed_noise: float = 0.01) -> Record:
+    """A record whose accuracy grows with the steps, and whose longer run says something else than the shorter one."""
+    steps = [step for step in (300, 600, 1250, 2500, 5000, 10_000) if step <= spec.steps]
+    level = LEVELS[spec.selector] + seed_noise * spec.seed * (2 if spec.selector == ALL else 1) + spec.steps / 1e6
+    accuracy = [level * step / 10_000 for step in steps]
+    curve = {"step": steps, "phase": [0] * len(steps), "seconds": steps, "test_accuracy": accuracy}
+    return Record(spec, {"test_accuracy": accuracy[-1]}, [], PLACE, curve)
+
+
+@pytest.fixture(scope="module")
+def records():
+    parts = suites.ladder(SIZES, DATA)
+    runs = [spec for name in ("R", "A0", "B0", "A1", "B1", "C0") for spec in parts[name] if isinstance(spec, Run)]
+    return [made_up(spec) for spec in runs]
+
+
+def test_each_arm_and_seed_has_the_curve_of_its_longest_run_without_a_switch(records):
+    rows = ladder.table(records)
+    ends = rows.groupby(["arm", "seed"])["step"].max().unstack()
+    assert ends.loc["filter, refill"].tolist() == ends.loc["all the data"].tolist() == [10_000, 10_000, 1250]
+    assert not rows.duplicated(["arm", "seed", "step"]).any()
+    at = rows.set_index(["arm", "seed", "step"])["test_accuracy"]
+    assert at["random", 1, 1250] == pytest.approx((0.6 + 0.01 + 0.01) / 8)
+    assert at["random", 2, 1250] == pytest.approx((0.6 + 0.02 + 0.00125) / 8)
+
+
+def test_runs_that_are_not_of_the_ladder_are_left_out(records):
+    other = [dataclasses.replace(records[0].spec, rate=0.2), dataclasses.replace(records[0].spec, average="tenth")]
+    assert len(ladder.table([*records, *map(made_up, other)])) == len(ladder.table(records))
+    assert ladder.table([]).empty
+    assert ladder.sentences(ladder.table([])) == []
+    assert ladder.shown(ladder.table([])) == {}
+
+
+def test_a_difference_is_paired_by_seed(records):
+    found = ladder.gaps(ladder.table(records), ladder.RANDOM, ladder.EVERYTHING).set_index("step")
+    np.testing.assert_allclose(found.loc[10_000, "values"], [-0.2, -0.21])
+    np.testing.assert_allclose(found.loc[1250, "values"], [-0.2 / 8, -0.21 / 8, -0.22 / 8])
+    assert found.loc[1250, "interval"].n == 3
+
+
+def test_the_sentence_names_the_size_and_no_interval_of_two(records):
+    (said,) = ladder.sentences(ladder.table(records))
+    assert said.startswith("**At the paper's own size** (10,000 steps of 1,024 images)")
+    assert "-10.0 and -10.0 points (two seeds) (the paper: +6.3)" in said
+    assert "±" not in said
+    short = [record for record in records if record.spec.steps == 1250]
+    (said,) = ladder.sentences(ladder.table(short))
+    assert said.startswith("**At the paper's batch and 1/8 of its steps** (1,250 steps of 1,024 images)")
+    assert "(n = 3)" in said
+
+
+def test_what_is_shown_can_be_drawn(records):
+    lines = ladder.shown(ladder.table(records))
+    assert list(lines) == ["filter, refill minus random", "random minus all the data"]
+    assert [line[-1] for line in lines.values()] == pytest.approx([0.063, -0.257])
+    assert plots.ladder(lines, "points").axes[0].get_xscale() == "log"
+
+
+def test_the_lines_of_the_records_alone_give_the_same_numbers(root):
+    """Recomputed from the JSON with pandas, by no function of embsel."""
+    file = root / "book" / "results" / "paper.jsonl"
+    lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()] if file.exists() else []
+    flat = pd.json_normalize([line for line in lines if line["kind"] == "Run"])
+    if flat.empty:
+        pytest.skip("nothing is recorded at the paper's size yet")
+    flat = flat[(flat["provenance.dataset"] == "CIFAR-10") & (flat["spec.split"] == 100) & flat["spec.augment"]]
+    flat = flat[flat["spec.selector"].isin(LEVELS) & (flat["spec.width"] == 64)]
+    encoder = flat.get("spec.embedding.steps", pd.Series(4000.0, flat.index)).fillna(4000)
+    flat = flat[encoder == 4000].sort_values("spec.steps").drop_duplicates(["spec.selector", "spec.seed"], keep="last")
+    long = flat.set_index(["spec.selector", "spec.seed"])[["curve.step", "curve.test_accuracy"]]
+    long = long.explode(["curve.step", "curve.test_accuracy"]).set_index("curve.step", append=True)
+    accuracy = long["curve.test_accuracy"].astype(float).unstack("spec.selector")
+    records = [record for record in Store().records().values() if record.provenance["dataset"] == "CIFAR-10"]
+    rows = ladder.table([record for record in records if record.provenance["profile"] == "paper"])
+    for (first, second), (one, other) in {
+        ("top_activations", "random_subset"): (ladder.FILTER, ladder.RANDOM),
+        ("random_subset", ALL): (ladder.RANDOM, ladder.EVERYTHING),
+    }.items():
+        if {first, second} <= set(accuracy):
+            gap = (accuracy[first] - accuracy[second]).dropna().groupby("curve.step").mean()
+            found = ladder.gaps(rows, one, other)
+            assert found["step"].tolist() == gap.index.tolist()
+            np.testing.assert_allclose([interval.mean for interval in found["interval"]], gap.to_numpy())
