@@ -129,7 +129,7 @@ def repaid(recipe: Runs, full: dict[str, Runs]) -> tuple[Interval, Interval]:
     for run in recipe:
         each = run.seconds("training", "training compilation")
         points = _front(run, full)
-        heights = np.maximum.accumulate([accuracy for _, accuracy in points])  # a longer run is not taken for worse
+        heights = np.maximum.accumulate([height for _, height in points])  # a longer run is not taken for worse
         alone = np.interp(accuracy(run), heights, [seconds for seconds, _ in points])
         once.append(total(run) - each)
         saving.append(alone - each)

@@ -103,24 +103,25 @@ def pooled(differences: dict[Hashable, dict[int, float]]) -> dict[Hashable, Inte
     `p` is Student's, corrected for the number of differences (Holm).
     """
     rows = [(name, seed, value) for name, of_seed in differences.items() for seed, value in of_seed.items()]
+    of_name = np.array([[name == other for other in differences] for name, _, _ in rows], dtype=float)
+    of_seed = np.array([[seed == other for _, other, _ in rows] for _, seed, _ in rows], dtype=float)
     if not rows:
         return {}
-    names, seeds, values = zip(*rows, strict=True)
-    of_name, of_seed = (np.array([[one == other for other in dict.fromkeys(all_)] for one in all_], dtype=float)
-                        for all_ in (names, seeds))  # fmt: skip
-    (within, free), (apart, free_apart) = (_left(np.array(values), d) for d in (of_name, np.hstack([of_name, of_seed])))
-    together, parts = within - apart, ((within - apart, free - free_apart), (apart, free_apart))
+    values = np.array([value for _, _, value in rows])
+    within, free = _left(values, of_name)
+    apart, free_apart = _left(values, np.hstack([of_name, of_seed]))
     variance = within / free if free else np.inf
-    if together > 0:
-        free = within**2 / sum(square**2 / count for square, count in parts if count)
-    means = [float(np.mean(list(of_seed.values()))) for of_seed in differences.values()]
-    counts = [len(of_seed) for of_seed in differences.values()]
-    errors = np.sqrt(variance / np.array(counts))
+    parts = [(max(0.0, within - apart), free - free_apart), (apart, free_apart)]  # what moves together, and the rest
+    parts = [(square, count) for square, count in parts if count]
+    if any(square > 0 for square, _ in parts):
+        free = sum(square for square, _ in parts) ** 2 / sum(square**2 / count for square, count in parts)
+    means, counts = (np.array([f(list(gap.values())) for gap in differences.values()]) for f in (np.mean, len))
+    errors = np.sqrt(variance / counts)
     with np.errstate(divide="ignore", invalid="ignore"):
         chances = _holm(np.nan_to_num(2 * stats.t.sf(np.abs(means) / errors, free), nan=1.0))
     halves = stats.t.ppf(0.975, free) * errors if free else errors
-    found = zip(differences, means, halves, counts, chances, strict=True)
-    return {name: Interval(mean, float(half), n, float(p)) for name, mean, half, n, p in found}
+    columns = (column.tolist() for column in (means, halves, counts, chances))
+    return {name: Interval(*one) for name, *one in zip(differences, *columns, strict=True)}
 
 
 def _left(values: np.ndarray, design: np.ndarray) -> tuple[float, int]:
