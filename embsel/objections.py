@@ -171,7 +171,7 @@ def findings(records: Iterable[Record]) -> list[str]:
         f"short full runs of the same total time, {words.count('ahead')} are ahead, {words.count('behind')} behind, "
         f"and for {words.count('level')} no difference could be shown; the highest is *{nearest}*, "
         f"{said(first, than='them')}."
-        + (f" Not judged, as their seconds are of two machines: {untimed}." if untimed else "")
+        + (f" Not judged, as their seconds are not all of one machine: {untimed}." if untimed else "")
     ]
 
 

@@ -205,7 +205,7 @@ def test_a_recipe_whose_embedding_was_timed_elsewhere_is_not_judged():
     records = [moved(record) if isinstance(record.spec, Autoencoder) else record for record in recipes_where(steady)]
     (said,), recipes = objections.findings(records), objections.choosing(records)
     assert len(recipes) == 11
-    assert said.endswith("Not judged, as their seconds are of two machines: filter, then all.")
+    assert said.endswith("Not judged, as their seconds are not all of one machine: filter, then all.")
     one = answers.judged(records)["filter, then all"]
     assert (one.time, one.front, one.verdict, one.full, one.accuracy.n) == (None, None, "", False, 3)
 
