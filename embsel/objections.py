@@ -66,7 +66,7 @@ def objections(records: Iterable[Record], others: Iterable[Record] = ()) -> list
             "R2",
             "three sizes by three numbers of images",
             _sizes(others),
-            "08_ablations#the-embedding-s-size-and-the-number-of-images",
+            "08_ablations#how-long-an-embedding-how-many-images",
         ),
         (
             "One dataset, one network, few runs",
