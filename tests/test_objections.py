@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_report import PLACE
 
-from embsel import answers, objections, referee, report, suites
+from embsel import answers, claims, objections, referee, report, suites
 from embsel.objections import NOT_RECORDED
 from embsel.records import ALL, Autoencoder, Pixels, Record, Run
 
@@ -230,3 +230,20 @@ def test_the_front_page_ends_with_where_its_numbers_come_from(worlds):
     assert said[: len(report.findings(worlds["beaten"]))] == report.findings(worlds["beaten"])
     assert any(line.startswith("**Other selectors.** Of") for line in said)
     assert any(line.startswith("**Does any recipe pay?**") for line in said)
+
+
+def test_a_number_is_the_same_on_every_page():
+    records = report.recorded()
+    rows = {row.claim: row for row in claims.claims(records)}
+    answers_to = {row.objection: row.answer for row in objections.objections(records)}
+    front = " ".join(objections.front_page(records))
+    gap = answers.gaps(records)[answers.AS_USUAL].text(" points", sign=True)
+    assert rows["Subset alone: the filter beats random"].here == gap
+    assert gap in front
+    price = report.price(records).text("", 1)
+    assert rows["The autoencoder is one-time work"].here.startswith(price.split(" (")[0])
+    assert price in front
+    assert price in answers_to["The encoder's time is neither told nor charged"]
+    between = report.at_splits(records)[50].text(" points", sign=True)
+    assert rows["50/50: little difference"].here == between
+    assert answers_to["Accuracy before fine-tuning is not shown"].endswith(between)
