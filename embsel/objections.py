@@ -184,7 +184,9 @@ def front_page(records: Iterable[Record]) -> list[str]:
         said.append(f"**Other selectors.** {text[0].upper()}{text[1:]}.")
         used += runs
     used += [run for one in answers.judged(records).values() for run in one.runs]
-    return [*said, *findings(records), f"*{report.caption({key(run.spec): run for run in used}.values())}*"]
+    pooled = "Spreads of differences are pooled over all that are compared, and winners counted by Holm (chapter 6)."
+    origin = report.caption({key(run.spec): run for run in used}.values())
+    return [*said, *findings(records), f"*{origin} {pooled}*"]
 
 
 def _bill(records: list[Record]) -> Answer:
