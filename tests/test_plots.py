@@ -91,6 +91,16 @@ FIGURES = {  # every function of the module, with as little and with as much as 
         lambda: plots.curves({"a": LINE}, "training steps", "test accuracy (%)"),
         lambda: plots.curves(dict.fromkeys("abcdefgh", LINE), "training steps", "error", percent=False),
     ],
+    "ladder": [
+        lambda: plots.ladder({"a minus b": ([300], [[0.1]], [0.1], 0.06)}, "difference (points)"),
+        lambda: plots.ladder(
+            {
+                "filter, refill minus random": ([300, 1250], [[-0.1, -0.12], [-0.08]], [-0.11, -0.08], 0.063),
+                "random minus all the data": ([300, 1250], [[-0.1], [-0.2]], [-0.1, -0.2], -0.257),
+            },
+            "difference (points)",
+        ),
+    ],
     "ledgers": [lambda: plots.ledgers({"all": BILLS["all"]}), lambda: plots.ledgers(BILLS)],
     "front": [lambda: plots.front({"all": BILLS["all"]}, {}), lambda: plots.front({"all": BILLS["all"]}, BILLS)],
     "recorded_curves": [
