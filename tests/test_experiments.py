@@ -987,5 +987,5 @@ def test_learning_rates_are_judged_on_a_validation_split():
 def test_an_unknown_suite_is_refused():
     with pytest.raises(InputError, match=r"named 'filtring'; did you mean 'filtering' or 'sizing' or 'feeding'\?"):
         suites.suite("filtring", suites.profile("tiny"), DATASET)
-    with pytest.raises(InputError, match=r"no suite named 'x'; known: ablations, budget, "):
+    with pytest.raises(InputError, match=r"no suite named 'x'; known: ablations, averages, budget, "):
         suites.suite("x", suites.profile("tiny"), DATASET)

@@ -180,6 +180,7 @@ def test_evaluation_is_as_fast_as_the_forward_pass(pixels, report):
     report(what, "the bare forward pass", shares(own, others), 1.15, False, remark)
 
 
+@pytest.mark.long
 def test_training_on_a_gpu_is_as_fast_as_a_scan_by_hand(report):
     """Run on the JAX backend in a process of its own; without a GPU only small, to see that it works."""
     pytest.importorskip("jax", reason="JAX is not installed: the lines on training with it are left out.")
