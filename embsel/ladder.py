@@ -63,10 +63,12 @@ def shown(rows: pd.DataFrame) -> dict[str, tuple]:
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """Return what the ladder shows at the greatest length that is recorded of all three arms, a sentence or none."""
+    """Return what the ladder shows at the greatest length that is recorded of all three arms, in a sentence; before
+    there is one, what is recorded so far.
+    """
     sets = [set(gaps(rows, *pair)["step"]) for pair in PAPER]
     if not (both := set.intersection(*sets)):
-        return []
+        return _so_far(rows)
     step = max(both)
     share = f"At the paper's batch and 1/{LENGTH / step:.0f} of its steps"
     size = "At the paper's own size" if step == LENGTH else share
@@ -77,6 +79,17 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     at = rows[rows["step"] == step].groupby("arm")["test_accuracy"]
     levels = ", ".join(f"{arm} {_words(at.get_group(arm), ' %')}" for arm in (FILTER, RANDOM, EVERYTHING))
     return [f"**{size}** ({step:,} steps of {BATCH:,} images) {' and '.join(said)}. Test accuracy: {levels}."]
+
+
+def _so_far(rows: pd.DataFrame) -> list[str]:
+    said = []
+    for arm in (FILTER, RANDOM, EVERYTHING):
+        own = rows[rows["arm"] == arm]
+        at = own[own["step"] == own["step"].max()]
+        if len(at):
+            said.append(f"{arm} {_words(at['test_accuracy'], ' %')} after {at['step'].iloc[0]:,} steps")
+    told = f"**At the paper's batch of {BATCH:,}** not all arms are recorded yet. So far: {'; '.join(said)}."
+    return [told] if said else []
 
 
 def _words(values: Iterable[float], unit: str, sign: str = "") -> str:

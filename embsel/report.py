@@ -391,9 +391,10 @@ def caption(records: Iterable[Record]) -> str:
     }
     minutes = (sum(record.own_seconds() for record in records) + sum(shared.values())) / 60
     backends = {f"{r.provenance['backend']} {r.provenance['versions'][r.provenance['backend']]}" for r in records}
+    beside = "" if all(record.quiet for record in records) else " beside other work"
     return (
         f"{all_of('dataset')}; {all_of('profile')} profile; {all_of('hardware')}; {', '.join(sorted(backends))}; "
-        f"{_number(len(records), 'run')}, {_number(round(minutes), 'minute')}."
+        f"{_number(len(records), 'run')}, {_number(round(minutes), 'minute')}{beside}."
     )
 
 

@@ -49,6 +49,13 @@ def test_runs_that_are_not_of_the_ladder_are_left_out(records):
     assert ladder.shown(ladder.table([])) == {}
 
 
+def test_until_all_arms_are_there_the_sentence_tells_of_those_that_are(records):
+    few = [record for record in records if record.spec.selector == "random_subset" and record.spec.steps == 1250]
+    (said,) = ladder.sentences(ladder.table(few))
+    assert "not all arms are recorded yet. So far: random " in said
+    assert said.endswith("after 1,250 steps.")
+
+
 def test_a_difference_is_paired_by_seed(records):
     found = ladder.gaps(ladder.table(records), ladder.RANDOM, ladder.EVERYTHING).set_index("step")
     np.testing.assert_allclose(found.loc[10_000, "values"], [-0.2, -0.21])
@@ -90,6 +97,10 @@ def test_the_lines_of_the_records_alone_give_the_same_numbers(root):
     accuracy = long["curve.test_accuracy"].astype(float).unstack("spec.selector")
     records = [record for record in Store().records().values() if record.provenance["dataset"] == "CIFAR-10"]
     rows = ladder.table([record for record in records if record.provenance["profile"] == "paper"])
+    here = rows.pivot(index=["seed", "step"], columns="arm", values="test_accuracy")
+    for name, arm in {"top_activations": ladder.FILTER, "random_subset": ladder.RANDOM, ALL: ladder.EVERYTHING}.items():
+        if name in accuracy:
+            assert here[arm].dropna().to_dict() == accuracy[name].dropna().to_dict()
     for (first, second), (one, other) in {
         ("top_activations", "random_subset"): (ladder.FILTER, ladder.RANDOM),
         ("random_subset", ALL): (ladder.RANDOM, ladder.EVERYTHING),

@@ -366,6 +366,8 @@ def test_a_caption_names_each_place_once():
     line = caption([a_run(ALL, 0), a_run(ALL, 1), a_run(ALL, 2, where=other), a_run(ALL, 3, where=other)])
     places = "a set, another set; laptop, paper profile; a processor, a card; jax 0.7.0, tensorflow 2.21.0"
     assert line == f"{places}; 4 runs, 4 minutes."
+    pair = [a_run(ALL, 0), a_run(ALL, 1, where={"nice": 19})]
+    assert caption(pair).endswith("; 2 runs, 2 minutes beside other work.")
 
 
 def test_a_caption_counts_a_shared_autoencoder_once_whether_or_not_its_own_record_is_shown():
