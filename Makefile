@@ -16,9 +16,6 @@ CELL_TIMEOUT ?= 300
 SLOWEST ?= 30
 FUZZ ?= 20
 
-# A chapter keeps little more than one core busy at the tiny profile; an accelerator is not to be shared.
-CHAPTERS_AT_ONCE ?= $(if $(filter tensorflow-tiny,$(BACKEND)-$(PROFILE)),2,1)
-
 export EMBSEL_PROFILE := $(PROFILE)
 ifneq ($(DATA),)
 export EMBSEL_DATA := $(DATA)
@@ -72,7 +69,7 @@ units: $(VENV) ## the tests of embsel and of the book's pages, in random order, 
 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
-	@$(BIN)/pytest notebooks -p no:randomly -n $(CHAPTERS_AT_ONCE) --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
+	@$(BIN)/pytest notebooks -p no:randomly --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) --durations=10
 
 test-long: $(VENV) ## what is worth its minutes, but not each time: other processors, long fuzzing, many kills
 	@echo "The long tests."
