@@ -82,9 +82,11 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     that is there. R: all, random and filter to an eighth of the steps; A: a tenth of the autoencoder's
     steps, then filter and random alone; B: all the data; C: the subset first, as branches of A; the number is the seed.
     D: other selectors, and no augmentation, to an eighth of the steps; E: that length for a dataset of its own, with
-    half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B.
+    half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B. P: both precisions of the
+    arithmetic, from which that of all the others was chosen.
     """
     short, arms = max(1, sizes.steps // 8), ("top_activations", "random_subset")
+    brief = min(short, *sizes.marks) if sizes.marks else short
 
     def made(seed: int, steps: int = sizes.embedding_steps // 10) -> Autoencoder:
         return dataclasses.replace(autoencoder(sizes, dataset, seed), steps=steps)
@@ -120,6 +122,7 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
         elsewhere += [encoder, *(run(name, seed, encoder, steps=short) for name in names)]
     whole = autoencoder(sizes, dataset)
     return {
+        "P": [run("random_subset", seed, steps=brief, precision=name) for seed in (0, 1) for name in PRECISIONS],
         "R": rung,
         "A0": alone(0),
         "B0": [run(ALL, 0)],
@@ -245,7 +248,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
     "ladder": _rungs("R", "A0", "B0", "A1", "C0", "B1", "C1", "D"),
-    **{f"ladder-{part}": _rungs(part) for part in ("R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
+    **{f"ladder-{part}": _rungs(part) for part in ("P", "R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
 } | referee.SUITES
 
 # These ask for more once what they build on is recorded: to the function that gives those runs.

@@ -3,6 +3,8 @@
 import collections
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -31,12 +33,14 @@ def root() -> Path:
 # --- no test above so many seconds ---
 
 # Seconds of the processor, of the test and of the processes that it waited for: those of the clock would fail a test
-# for what else the machine does. And where a test is above the limit, it is asked how long this machine takes for a
-# piece of work that takes REFERENCE seconds on an idle one, and a slower machine has more time in proportion. So a
-# test that sleeps is not seen here; it is by --durations.
+# for what else the machine does. Two at a time they are more than alone, so a test above the limit is run once more,
+# alone, and that counts. Where it is above it again, it is asked how long this machine takes for a piece of work that
+# takes REFERENCE seconds on an idle one, and a slower machine has more time in proportion. So a test that sleeps is
+# not seen here; it is by --durations.
 REFERENCE = 0.105  # measured on an AMD EPYC of the fourth generation
 CLOCK, SLOW = pytest.StashKey[float](), pytest.StashKey[list]()
 SPENT = collections.Counter()  # by test
+ALONE = "EMBSEL_TEST_ALONE"  # set where a slow test is run once more
 
 
 def pytest_addoption(parser):
@@ -77,23 +81,36 @@ def pytest_runtest_logreport(report):
     SPENT[report.nodeid] += getattr(report, "processor_seconds", 0)
 
 
+def slow_alone(name: str, config) -> list[str]:
+    """Run a test once more, with nothing beside it, and return the line that names it if it is too slow again."""
+    command = [sys.executable, "-m", "pytest", name, "-q", "-p", "no:randomly", "-p", "no:cacheprovider"]
+    command += ["--slowest", str(config.getoption("slowest"))]
+    environment = {**os.environ, ALONE: "1"}
+    again = subprocess.run(command, cwd=config.rootpath, env=environment, capture_output=True, text=True, check=False)
+    return [line for line in again.stdout.splitlines() if line.startswith("Too slow")]
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session, exitstatus):
-    limit = session.config.getoption("slowest")
-    if limit is None or hasattr(session.config, "workerinput"):  # of several processes one decides
+    config = session.config
+    limit = config.getoption("slowest")
+    if limit is None or hasattr(config, "workerinput"):  # of several processes one decides
         return
     slow = {name: seconds for name, seconds in SPENT.items() if seconds > limit}
-    times = speed() if slow else 1.0
-    slow = {name: seconds for name, seconds in slow.items() if seconds > limit * times}
-    if slow:
-        session.config.stash[SLOW] = [
-            f"{name} took {seconds:.0f} s of the processor, and this machine allows {limit * times:.0f}"
+    if ALONE in os.environ:
+        times = speed() if slow else 1.0
+        lines = [
+            f"Too slow: {name} took {seconds:.1f} s of the processor, and this machine allows {limit * times:.1f}."
             for name, seconds in slow.items()
+            if seconds > limit * times
         ]
-        if exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    else:
+        lines = [line for name in slow for line in slow_alone(name, config)]
+    config.stash[SLOW] = lines
+    if lines and exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter, config):
     for line in config.stash.get(SLOW, []):
-        terminalreporter.write_line(f"Too slow: {line}.", red=True)
+        terminalreporter.write_line(line, red=True)
