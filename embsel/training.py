@@ -294,7 +294,7 @@ def train(
     the model takes instead of them; its time is counted apart. `checkpoints` are for phases of given images in steps.
     `progress` labels a progress bar; None shows none.
     """
-    run = _compiled_steps(model)
+    run, take_statistics = _compiled_steps(model), _statistics_taker(model)
     state = _State(model, np.random.default_rng(seed))
     if checkpoints:
         good = all(phase.steps is not None and not callable(phase.indices) for phase in phases) and budget is None
@@ -310,10 +310,10 @@ def train(
             with averaged_weights(model):
                 return evaluate()
         ways = {"raw": evaluate()}
-        with averaged_weights(model):
+        with averaged_weights(model), _as_before(model):
             ways["stale"] = evaluate()
-            with _statistics_of(model, _some(images)):
-                return evaluate() | {f"{way}_{name}": value for way in ways for name, value in ways[way].items()}
+            take_statistics(_some(images))
+            return evaluate() | {f"{way}_{name}": value for way in ways for name, value in ways[way].items()}
 
     def _some(images: np.ndarray) -> list[np.ndarray]:
         """Return the batches that batch norm's statistics are taken from, the same whatever was evaluated before."""
@@ -376,7 +376,7 @@ def train(
     if state.step:
         _use_average(model)
         if isinstance(model.optimizer, TutorialAverage):
-            _take_statistics(model, _some(batches.images))
+            take_statistics(_some(batches.images))
     return history
 
 
@@ -554,30 +554,44 @@ def _norms(model: keras.Model) -> list:
     return [layer for part in nested for layer in part if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-def _take_statistics(model: keras.Model, batches: Iterable[np.ndarray]) -> None:
-    """Give batch norm the mean and the variance that its inputs have in `batches` with the weights as they are."""
+def _statistics_taker(model: keras.Model) -> Callable[[Iterable[np.ndarray]], None]:
+    """Return a function that gives batch norm the mean and the variance that its inputs have in batches, with the
+    weights as they are.
+    """
     norms = _norms(model)
-    usual, found = [norm.momentum for norm in norms], []
-    seeds = [(variable, ops.copy(variable.value)) for variable in _remembered(model)]
-    for norm in norms:
-        norm.momentum = 0.0  # a call then leaves the statistics of its own batch, nothing of those before
-    for fed in batches:
-        model(ops.convert_to_tensor(fed), training=True)
-        found.append([[ops.convert_to_numpy(v) for v in (norm.moving_mean, norm.moving_variance)] for norm in norms])
-    for variable, value in seeds:  # the calls have drawn crops: training must not notice
-        variable.assign(value)
-    for norm, momentum, parts in zip(norms, usual, zip(*found, strict=True), strict=True):
-        means, variances = np.moveaxis(np.array(parts, dtype="float64"), 1, 0)
-        norm.momentum = momentum
-        norm.moving_mean.assign(means.mean(axis=0))
-        norm.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
+
+    def look(fed):
+        model(fed, training=True)
+
+    if BACKEND == "tensorflow":  # a call without compilation takes as long as three training steps of a small network
+        import tensorflow
+
+        look = tensorflow.function(look)
+
+    def take(batches: Iterable[np.ndarray]) -> None:
+        usual, found = [norm.momentum for norm in norms], []
+        seeds = [(variable, ops.copy(variable.value)) for variable in _remembered(model)]
+        for norm in norms:
+            norm.momentum = 0.0  # a call then leaves the statistics of its own batch, nothing of those before
+        for fed in batches:
+            look(ops.convert_to_tensor(fed))
+            parts = ((norm.moving_mean, norm.moving_variance) for norm in norms)
+            found.append([[ops.convert_to_numpy(variable) for variable in pair] for pair in parts])
+        for variable, value in seeds:  # the calls have drawn crops: training must not notice
+            variable.assign(value)
+        for norm, momentum, parts in zip(norms, usual, zip(*found, strict=True), strict=True):
+            means, variances = np.moveaxis(np.array(parts, dtype="float64"), 1, 0)
+            norm.momentum = momentum
+            norm.moving_mean.assign(means.mean(axis=0))
+            norm.moving_variance.assign(variances.mean(axis=0) + means.var(axis=0))
+
+    return take
 
 
 @contextlib.contextmanager
-def _statistics_of(model: keras.Model, batches: Iterable[np.ndarray]):
-    """Let batch norm have the statistics of `batches` inside the `with`, and its own again after it."""
+def _as_before(model: keras.Model):
+    """Let batch norm have other statistics inside the `with`, and its own again after it."""
     own = [(variable, ops.copy(variable.value)) for variable in _remembered(model)]
-    _take_statistics(model, batches)
     try:
         yield
     finally:

@@ -841,7 +841,8 @@ def test_the_ladder_has_the_papers_sizes_and_makes_each_embedding_before_it_is_u
             assert spec.average == "tutorial"
             if isinstance(spec, Run):
                 assert (spec.rate, spec.keep or 4320, spec.curve_images) == (0.1, 4320, 10_000)
-                assert {300, 600, 1250} < set(ends_of_beginning(dataclasses.replace(spec, split=100), range(10_001)))
+                ends = ends_of_beginning(dataclasses.replace(spec, split=100), range(10_001))
+                assert part == "P" or {300, 600, 1250} < set(ends)
     assert lengths == {
         "P": (0, 1_200), "R": (12_000, 11_250),
         "A0": (4_000, 20_000), "B0": (0, 10_000), "A1": (4_000, 20_000),
