@@ -83,7 +83,7 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     steps, then filter and random alone; B: all the data; C: the subset first, as branches of A; the number is the seed.
     D: other selectors, and no augmentation, to an eighth of the steps; E: that length for a dataset of its own, with
     half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B. P: both precisions of the
-    arithmetic, from which that of all the others was chosen.
+    arithmetic, before that of all the others was chosen.
     """
     short, arms = max(1, sizes.steps // 8), ("top_activations", "random_subset")
     brief = min(short, *sizes.marks) if sizes.marks else short
