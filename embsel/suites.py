@@ -83,10 +83,10 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     steps, then filter and random alone; B: all the data; C: the subset first, as branches of A; the number is the seed.
     D: other selectors, and no augmentation, to an eighth of the steps; E: that length for a dataset of its own, with
     half of A's autoencoder; F: all of the autoencoder's steps. G: further seeds of A and B. P: both precisions of the
-    arithmetic, before that of all the others was chosen.
+    arithmetic, before that of all the others was chosen. S: a few steps of each kind, to be timed on a quiet machine.
     """
     short, arms = max(1, sizes.steps // 8), ("top_activations", "random_subset")
-    brief = min(short, *sizes.marks) if sizes.marks else short
+    first, brief = min([*sizes.marks, short]), max(1, sizes.steps // 250)
 
     def made(seed: int, steps: int = sizes.embedding_steps // 10) -> Autoencoder:
         return dataclasses.replace(autoencoder(sizes, dataset, seed), steps=steps)
@@ -101,7 +101,7 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
     def alone(seed: int) -> list:
         return [made(seed), *(run(name, seed) for name in arms)]
 
-    def first(seed: int) -> list:
+    def ahead(seed: int) -> list:
         return [run(name, seed, split=split) for split in (95, 90, 50) for name in arms]
 
     few = range(3)
@@ -120,16 +120,17 @@ def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | 
         encoder = made(seed, sizes.embedding_steps // 20)
         names = (ALL, "random_subset", "stratified_random", "top_activations")
         elsewhere += [encoder, *(run(name, seed, encoder, steps=short) for name in names)]
-    whole = autoencoder(sizes, dataset)
+    whole, timed = autoencoder(sizes, dataset), made(0, brief)
     return {
-        "P": [run("random_subset", seed, steps=brief, precision=name) for seed in (0, 1) for name in PRECISIONS],
+        "P": [run("random_subset", seed, steps=first, precision=name) for seed in (0, 1) for name in PRECISIONS],
+        "S": [timed, *(run(name, 0, timed, steps=brief, every=brief, marks=()) for name in (ALL, *arms))],
         "R": rung,
         "A0": alone(0),
         "B0": [run(ALL, 0)],
         "A1": alone(1),
-        "C0": first(0),
+        "C0": ahead(0),
         "B1": [run(ALL, 1)],
-        "C1": first(1),
+        "C1": ahead(1),
         "D": [*proxies, *rivals, *plain],
         "E": elsewhere,
         "F": [whole, run("top_activations", 0, whole)],
@@ -248,7 +249,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
     "ladder": _rungs("R", "A0", "B0", "A1", "C0", "B1", "C1", "D"),
-    **{f"ladder-{part}": _rungs(part) for part in ("P", "R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")},
+    **{f"ladder-{part}": _rungs(part) for part in "P S R A0 B0 A1 C0 B1 C1 D E F G".split()},
 } | referee.SUITES
 
 # These ask for more once what they build on is recorded: to the function that gives those runs.
