@@ -75,6 +75,9 @@ def budget(sizes: Profile, dataset: data.Dataset | str, recorded: Sequence[Recor
     return suite
 
 
+LADDER = ("P", "S", "R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")  # its parts
+
+
 def ladder(sizes: Profile, dataset: data.Dataset | str) -> dict[str, list[Run | Autoencoder]]:
     """Return the runs at the paper's own size, by part, in the order of their value.
 
@@ -249,7 +252,7 @@ SUITES: dict[str, Callable[..., list]] = {
     "choices": lambda sizes, dataset: _changed(choices(sizes, dataset)),
     "part-one": part_one,
     "ladder": _rungs("R", "A0", "B0", "A1", "C0", "B1", "C1", "D"),
-    **{f"ladder-{part}": _rungs(part) for part in "P S R A0 B0 A1 C0 B1 C1 D E F G".split()},
+    **{f"ladder-{part}": _rungs(part) for part in LADDER},
 } | referee.SUITES
 
 # These ask for more once what they build on is recorded: to the function that gives those runs.
