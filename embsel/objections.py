@@ -200,6 +200,8 @@ def front_page(records: Iterable[Record], climbed: Iterable[Record] = ()) -> lis
         )
     if bill.runs:
         said.append(f"**For {bill.length}** the embeddings cost {bill.here}; the paper calls that one-time work.")
+    arms = {ladder.FILTER, ladder.RANDOM, ladder.EVERYTHING}
+    climbed = [run for run in climbed if arms & {*ladder.table([run])["arm"]}]
     used = [*climbed, *race.runs, *bill.runs, *(run for one in judged.values() for run in one.runs)]
     used = list({key(run.spec): run for run in used}.values())
     origin = [report.caption(find(used, profile=name)) for name in dict.fromkeys(r.provenance["profile"] for r in used)]
