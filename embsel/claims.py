@@ -1,12 +1,16 @@
 """The paper's claims, each beside what the recorded runs show and the verdict that a rule draws from the two."""
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from embsel import report, suites
+import pandas as pd
+
+from embsel import ladder, report, suites
 from embsel.errors import InputError, require
+from embsel.ladder import BATCH, EVERYTHING, FILTER, LENGTH, RANDOM
 from embsel.records import ALL, Record, Run, find
 from embsel.report import Interval
 
@@ -16,20 +20,26 @@ NEGLIGIBLE = 0.01  # nor has "nearly instantly"; here it means a hundredth of th
 QUICKER = 0.05  # the least by which a step on the subset must be quicker to count as a saving of time
 OPPOSITE, UNSEEN = "opposite sign", "not seen"  # what `_judged` completes by the size of the runs
 ELSEWHERE, MEASURED, NOT_RECORDED = "not comparable at this size", "measured, not judged", "not recorded yet"
+RACE, BILL = "7 of 12 minutes: subset first wins", "The autoencoder is one-time work"
 
 Runs = Sequence[Record]
 Seen = tuple[str, float, float]  # what the runs show in words, and the two ends of its 95 % interval
+Rung = tuple[Seen, int, tuple[int, int], int, Runs]  # seen on the ladder: of how many seeds, steps and batch, `parts`
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A row of the table: what is claimed, the paper's number, this book's, the verdict, and the runs behind it."""
+    """A row of the table: what is claimed, the paper's number, this book's, the verdict, the runs behind it and, in
+    words, their size, e.g. ``600 × 128, CIFAR-10``, and their length.
+    """
 
     claim: str
     paper: str
     here: str
     verdict: str
     runs: tuple[Record, ...] = ()
+    size: str = "–"
+    length: str = ""
 
 
 def difference(low: float, high: float, paper: float, least: float = 0.0) -> str:
@@ -62,64 +72,110 @@ def same(low: float, high: float, paper: float, within: float = SLIGHT) -> str:
     return UNSEEN if high < paper - within or low > paper + within else "not shown"
 
 
-def part(runs: Iterable[Record]) -> int:
-    """Return how many times as many images the paper trains on as the longest of these runs, rounded, at least 1."""
-    paper = suites.PROFILES["paper"]
-    longest = max((run.spec.steps * run.spec.batch for run in runs if isinstance(run.spec, Run)), default=1)
-    return max(1, round(paper.steps * paper.batch / longest))
+level = partial(same)  # for an accuracy by itself, which is judged where the runs have the paper's length
 
 
-def sized(verdict: str, runs: Iterable[Record]) -> str:
-    """Return the verdict with the size that it is of, where these runs are shorter than the paper's."""
-    if part(runs) == 1:
-        return verdict
-    words = {OPPOSITE: f"{OPPOSITE} at 1/{part(runs)} of the samples", UNSEEN: f"{UNSEEN} at this size"}
-    return words.get(verdict, verdict)
+def part(samples: int, full: int = LENGTH * BATCH) -> int:
+    """Return how many times as many images the paper trains on, where it trains on `full`: rounded, at least 1."""
+    return max(1, round(full / samples))
 
 
-def claims(records: Iterable[Record]) -> list[Claim]:
-    """Return the paper's claims judged by `records` of one dataset and profile: each row says how, and on which."""
+def length(steps: int, batch: int, parts: int = 0) -> str:
+    """Return the length of runs in words; the paper's train on `parts` times as many images, or on 10,000 × 1,024."""
+    parts = parts or part(steps * batch)
+    return f"{steps:,} steps of {batch:,} images" + (f" (1/{parts} of the paper's samples)" if parts > 1 else "")
+
+
+def sized(verdict: str, parts: int) -> str:
+    """Return the verdict with the size that it is of, where the paper trains on `parts` times as many images."""
+    words = {OPPOSITE: f"{OPPOSITE} at 1/{parts} of the samples", UNSEEN: f"{UNSEEN} at this size"}
+    return words.get(verdict, verdict) if parts > 1 else verdict
+
+
+def claims(records: Iterable[Record], climbed: Iterable[Record] = ()) -> list[Claim]:
+    """Return the paper's claims judged by `records` of one dataset and profile, or by those of the ladder, `climbed`,
+    where these are of a larger size: each row says how, and on which.
+    """
     usual = find(report.behind(records := list(records)), budget=None)
     sizes = suites.profile(records[0].provenance["profile"] if records else "paper")
     full, chosen, drawn = (find(usual, selector=name) for name in (ALL, "top_activations", "random_subset"))
     encoders = report.autoencoders(records)
-    arms = {split: [find(runs, split=split) for runs in (chosen, drawn)] for split in (100, *sizes.splits)}
+    arms = {split: [find(runs, split=split) for runs in (chosen, drawn)] for split in (100, 95, *sizes.splits)}
     alone = arms.pop(100)
     raced = [run for runs in report.fixed_budget(records).values() for run in runs]
     never, small = find(raced, selector=ALL), find(raced, keep=sizes.keep)
     first, larger = (find(runs, selector="top_activations") for runs in (small, [r for r in raced if r not in small]))
-    level = same if sizes.name == "paper" else lambda *_: ELSEWHERE
     measured = lambda *_: MEASURED  # noqa: E731
     quicker, negligible = partial(difference, least=QUICKER), partial(same, within=NEGLIGIBLE)
-    only = _of(report.against_random(records).get("top_activations"))
-    gaps = report.at_splits(records)
-    at = {split: _of(gaps.get(split)) for split in arms}
-    won = _of(first and report.in_race(records).get(report.beginning(first[0])))
-    training_loss, test_loss = partial(_loss, "loss"), partial(_loss, "test_loss")
-    rows = [  # the claim, the paper's words, the rule, the paper's number, what is measured, and on which runs
-        ("All the data, 10,000 steps of 1,024", "83.3 %", level, 0.833, _accuracy, full),
-        ("Subset alone: the filter beats random", "63.9 − 57.6 = +6.3 points", difference, 0.063, only, *alone),
-        *((f"{p}/{100 - p}: the filter wins", "“Arguably”", difference, MORE, at[p], *arms[p]) for p in at if p >= 90),
-        *((f"{p}/{100 - p}: little difference", "“slight”", same, 0.0, at[p], *arms[p]) for p in at if p < 90),
-        ("The filter's runs scatter less", "“much less variance”", difference, LESS, _scatter, chosen, drawn),
-        ("7 of 12 minutes: subset first wins", "63.5 − 10.4 = +53.1 points", difference, 0.531, won, first, never),
-        ("Steps on a subset take less time", "implied, no number", quicker, MORE, _pace, small),
-        ("On the subset, training loss falls faster", "Figure 6", difference, LESS, training_loss, first, never),
-        ("On the subset, test loss falls faster", "Figure 6", difference, LESS, test_loss, first, never),
-        ("86.40 % first: loss falls as with 8.64 %", "“comparable behavior”", same, 0.0, training_loss, larger, first),
-        ("Filtering is nearly instant", "“nearly instantly”", negligible, 0.0, _filtering, alone[0]),
-        ("The autoencoder is one-time work", "no time; 4.0 by samples †", measured, 0.0, _bill, encoders, full),
+    gaps, at = report.at_splits(records), partial(_rung, _rows(climbed))
+    won = partial(_gap, first and report.in_race(records).get(report.beginning(first[0])))
+    race = at(FILTER, EVERYTHING, split=50, full=ladder.BUDGET), won
+    only = at(FILTER, RANDOM), partial(_gap, report.against_random(records).get("top_activations"))
+    on = {p: (at(FILTER, RANDOM, split=p), partial(_gap, gaps.get(p)), *arms[p]) for p in arms}
+    loss, test_loss = (
+        (at(FILTER, EVERYTHING, column=name, full=LENGTH // 2), partial(_loss, name)) for name in ("loss", "test_loss")
+    )
+    rows = [  # the claim, the paper's words, the rule, the paper's number, the ladder's, what is measured, and on which
+        ("All the data, 10,000 steps of 1,024", "83.3 %", level, 0.833, at(EVERYTHING), _accuracy, full),
+        ("Subset alone: the filter beats random", "63.9 − 57.6 = +6.3 points", difference, 0.063, *only, *alone),
+        *((f"{p}/{100 - p}: the filter wins", "“Arguably”", difference, MORE, *on[p]) for p in on if p >= 90),
+        *((f"{p}/{100 - p}: little difference", "“slight”", same, 0.0, *on[p]) for p in on if p < 90),
+        ("The filter's runs scatter less", "“much less variance”", difference, LESS, None, _scatter, chosen, drawn),
+        (RACE, "63.5 − 10.4 = +53.1 points", difference, 0.531, *race, first, never),
+        ("Steps on a subset take less time", "implied, no number", quicker, MORE, None, _pace, small),
+        ("On the subset, training loss falls faster", "Figure 6", difference, LESS, *loss, first, never),
+        ("On the subset, test loss falls faster", "Figure 6", difference, LESS, *test_loss, first, never),
+        ("86.40 % first: loss falls as with 8.64 %", "“comparable behavior”", same, 0.0, None, loss[1], larger, first),
+        ("Filtering is nearly instant", "“nearly instantly”", negligible, 0.0, None, _filtering, alone[0]),
+        (BILL, "no time; 4.0 by samples †", measured, 0.0, None, _bill, encoders, full),
     ]
     return [_judged(*row) for row in rows]
 
 
-def _judged(claim: str, paper: str, rule: Callable, number: float, measure: Callable, *groups: Runs) -> Claim:
-    try:
+def _judged(claim: str, paper: str, rule: Callable, number: float, rung: Rung | None, measure: Callable, *groups: Runs):
+    here, low, high, runs, n, size, parts = "–", 0.0, 0.0, (), math.inf, (0, 0), math.inf
+    with contextlib.suppress(InputError):  # there are no such runs, or no two of one seed
         here, low, high = measure(*groups)
-    except InputError:  # there are no such runs, or no two of one seed
-        return Claim(claim, paper, "–", NOT_RECORDED)
-    runs = tuple(run for runs in groups for run in runs)
-    return Claim(claim, paper, here, sized(rule(low, high, number), runs), runs)
+        runs = tuple(run for runs in groups for run in runs)
+        size = max((run.spec.steps, run.spec.batch) for run in runs if isinstance(run.spec, Run))
+        parts = part(math.prod(size))
+    if rung and rung[3] < parts:
+        (here, low, high), n, size, parts, runs = rung
+    if not runs:
+        return Claim(claim, paper, here, NOT_RECORDED)
+    verdict = ELSEWHERE if rule is level and parts > 1 else sized(rule(low, high, number), parts)
+    if n < 3 and verdict != ELSEWHERE:  # no interval, but the least and the greatest value
+        sign = difference(low, high, math.copysign(MORE, number)) if n == 2 and rule is difference else ""
+        words = {OPPOSITE: f"{sized(OPPOSITE, parts)}, both seeds", "agrees": "the paper's sign, both seeds"}
+        verdict = words.get(sign, f"{'one seed' if n == 1 else 'two seeds'}, not judged")
+    where = f"{size[0]:,} × {size[1]:,}, {runs[0].provenance['dataset']}"
+    return Claim(claim, paper, here, verdict, runs, where, length(*size, parts))
+
+
+def _rows(climbed: Iterable[Record]) -> pd.DataFrame:
+    """Return the ladder's rows, each with its split and its run, of a longer and a shorter one the longer."""
+    runs = sorted((run for run in climbed if isinstance(run.spec, Run)), key=lambda run: -run.spec.steps)
+    parts = [ladder.table([run], split=run.spec.split).assign(split=run.spec.split, run=run) for run in runs]
+    rows = pd.concat([part for part in parts if len(part)] or [ladder.table([]).assign(split=100, run=None)])
+    return rows.drop_duplicates(["arm", "split", "seed", "step"])
+
+
+def _rung(rows: pd.DataFrame, *arms: str, split: int = 100, column="test_accuracy", full=LENGTH) -> Rung | None:
+    """Return one arm, or the first minus the second (a loss: as a share), at the last step, up to `full`, of both."""
+    own = [(arm, 100 if arm == EVERYTHING else split) for arm in arms]
+    rows = rows[rows["step"] <= full].reindex(columns=["arm", "split", "seed", "step", "run", column])
+    wide = rows.pivot(index=["step", "seed"], columns=["arm", "split"])
+    wide = wide.reindex(columns=[(what, *arm) for what in (column, "run") for arm in own]).dropna()
+    if wide.empty:
+        return None
+    found = wide.loc[step := int(wide.index[-1][0])]
+    first, *second = (found[column, *arm].to_numpy(float) for arm in own)
+    values, unit = (first, " %") if not second else (first - second[0], " points")
+    if column != "test_accuracy":
+        values, unit = first / second[0] - 1, " %"
+    text, all_of = ladder.words(values, unit, "+" * len(second)), Interval.of(values)
+    ends = _seen(all_of, unit)[1:] if all_of.n > 2 else (min(values), max(values))
+    return (text, *ends), all_of.n, (step, BATCH), part(step, full), tuple(found["run"].to_numpy().ravel())
 
 
 def _seen(interval: Interval, unit: str, **options) -> Seen:
@@ -130,12 +186,9 @@ def _accuracy(runs: Runs) -> Seen:
     return _seen(Interval.of(report.accuracies(runs)), " %")
 
 
-def _of(gap: Interval | None) -> Callable[..., Seen]:  # one of several that are compared, with their spread
-    def measure(*_: Runs) -> Seen:
-        require(gap, "No two runs of the two arms share a seed.")
-        return _seen(gap, " points", sign=True)
-
-    return measure
+def _gap(gap: Interval | None, *_: Runs) -> Seen:  # one of several that are compared, with their spread
+    require(gap, "No two runs of the two arms share a seed.")
+    return _seen(gap, " points", sign=True)
 
 
 def _scatter(*arms: Runs) -> Seen:

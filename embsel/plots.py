@@ -88,21 +88,30 @@ def curves(
     percent: bool = True,
     mark: float | None = None,
     log: bool = False,
+    paper: dict[str, float] | None = None,
 ) -> Figure:
     """Draw `lines`, name to `(x, y)`; fractions are shown in percent; `mark` is the place of an upright line, `log`
     the scale of x. Give labels with units.
 
-    A name that begins like one of `NAMES` gets the colour of that arm.
+    Where y is `(x, seeds)` the seeds are dots and the line is their mean, without those that are NaN. `paper` maps a
+    name to the paper's number at the mark, a diamond. A name that begins like one of `NAMES` gets that arm's colour.
     """
     with _figure(figsize=(7.5, 3.8 + 0.3 * (len(lines) > 4) * len(lines) / 2)) as (figure, axes):
         for (name, (across, up)), (colour, style) in zip(lines.items(), _looks(lines), strict=True):
             up = np.asarray(up) * (100 if percent else 1)
+            if up.ndim == 2:
+                axes.plot(across, up, "o", markersize=4, alpha=0.4, color=colour)
+                up = np.nanmean(up, axis=1)
             axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
         axes.set(xlabel=x, ylabel=y)
         if log:
             _logarithmic(axes)
         if mark is not None:
             axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
+        for value, (colour, _) in zip((paper or {}).values(), _looks(paper or {}), strict=True):
+            axes.plot(mark, 100 * value, "D", color=colour, markersize=9, markerfacecolor="white")
+        if paper:
+            axes.plot([], [], "D", color="#777777", markersize=9, markerfacecolor="white", label="the paper")
         if len(lines) > 4:
             figure.legend(loc="outside lower center", ncols=2)  # inside it would lie on the lines
         elif len(lines) > 1:
@@ -376,7 +385,7 @@ def _means(axis, places: Sequence[float], groups: Iterable[Sequence[Record]], na
     """Draw groups of runs of one arm at their places: a dot a run, a line through the means with 95 % intervals."""
     groups = [100 * accuracies(group) for group in groups]
     intervals = [Interval.of(group) for group in groups]
-    spread = [interval.half if np.isfinite(interval.half) else 0 for interval in intervals]
+    spread = [interval.half if interval.n > 2 else 0 for interval in intervals]  # of two it says next to nothing
     look = {"color": COLOURS[name], "capsize": 3, "linewidth": 1.5, "label": NAMES[name]}
     axis.errorbar(places, [interval.mean for interval in intervals], spread, **look)
     for place, group in zip(places, groups, strict=True):

@@ -14,7 +14,7 @@ from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from embsel import objections, plots, report
+from embsel import claims, ladder, objections, plots, report
 
 HERE = Path(__file__).parent
 
@@ -39,19 +39,34 @@ def run(notebook: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
 
 
 def refresh_readme() -> None:
-    """Write what the records show into the README: its figure, and the sentences between its two markers."""
-    recorded = report.recorded()
-    figure = plots.arms(report.comparison(recorded))
+    """Write what the records show into the README: its figure, and what stands between its two markers."""
+    recorded, climbed = report.recorded(), ladder.recorded()
+    figure, *_ = first_figure(recorded, climbed)
     figure.savefig(HERE.parent / "book" / "figures" / "findings.png", metadata={"Software": None})
     readme = HERE.parent / "README.md"
     block = "(?s)(?<=<!-- findings -->\n)(.*)(?=<!-- end of findings -->)"
     before, _, after = re.split(block, readme.read_text("utf-8"))
-    readme.write_text(before + readme_findings(recorded) + after, "utf-8")
+    readme.write_text(before + readme_findings(recorded, climbed) + after, "utf-8")
 
 
-def readme_findings(recorded: list) -> str:
-    """Return the sentences for the README as a Markdown list."""
-    return "".join(f"- {line}\n" for line in objections.front_page(recorded))
+def first_figure(recorded: list, climbed: list) -> tuple[plots.Figure, str, str]:
+    """Return the figure against the length of training, or that of the shorter runs while it has no line; what it is,
+    and its caption, in words.
+    """
+    if lines := ladder.shown(ladder.table(climbed)):
+        figure = plots.ladder(lines, "difference in test accuracy (points)")
+        words = "Difference in test accuracy against the training steps: filter minus random, random minus all the data"
+        return figure, words, "Dots are seeds, lines their means, diamonds the paper's own numbers."
+    caption = f"Test accuracy after {claims.claims(recorded)[0].length}: dots for seeds, bars for 95 % intervals."
+    return plots.arms(report.comparison(recorded)), "Test accuracy: all the data and each kind of subset", caption
+
+
+def readme_findings(recorded: list, climbed: list) -> str:
+    """Return what the README shows and says of the records: a figure, a sentence, a list and where they come from."""
+    _, words, caption = first_figure(recorded, climbed)
+    lead, *said, origin = objections.front_page(recorded, climbed)
+    listed = "".join(f"- {line}\n" for line in said)
+    return f"![{words}](book/figures/findings.png)\n\n*{caption}*\n\n{lead}\n\n{listed}\n{origin}\n"
 
 
 def main(names: list[str]) -> int:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_prose import prose, typed_results
 from test_report import PLACE
 
-from embsel import claims, report, suites
+from embsel import claims, ladder, report, suites
 from embsel.claims import ELSEWHERE, LESS, MEASURED, MORE, NOT_RECORDED, OPPOSITE, UNSEEN, difference, same
 from embsel.records import ALL, Autoencoder, Record
 from embsel.report import Interval
@@ -21,6 +21,7 @@ AGREES, OPEN = "agrees", "not shown"
 SMALLER, LARGER, AT_MOST = "same direction, smaller", "same direction, larger", "not shown; if any, smaller"
 AGAINST = {OPPOSITE, UNSEEN}
 VERDICTS = {AGREES, *AGAINST, OPEN, SMALLER, LARGER, AT_MOST, ELSEWHERE, MEASURED, NOT_RECORDED}
+VERDICTS |= {"one seed, not judged", "two seeds, not judged", "the paper's sign"}
 EDGE = 1e-9
 
 # --- the rules ---
@@ -204,6 +205,7 @@ def test_an_accuracy_by_itself_is_judged_at_the_papers_size_only():
     (alone,) = [claim for claim in found if claim.startswith("All the data")]
     assert found.pop(alone) == ELSEWHERE
     assert found.pop("The autoencoder is one-time work") == MEASURED
+    assert found.pop("95/5: the filter wins") == NOT_RECORDED  # no split of this profile
     assert set(found.values()) == {AGREES}  # differences are judged at any size
     assert [claim.split(":")[0] for claim in found if "/" in claim] == ["90/10", "50/50"]
 
@@ -212,9 +214,8 @@ def test_a_verdict_against_a_claim_says_of_which_size_it_is():
     short = verdicts(a_world("laptop", alone=(0.5, 0.6), pace=(10.0, 10.0)))
     assert short["Subset alone: the filter beats random"] == "opposite sign at 1/133 of the samples"  # 10.24e6 / 76,800
     assert short["Steps on a subset take less time"] == "not seen at this size"
-    longer = [run for run in a_world() if is_run(run, ALL)]
-    assert [claims.part(runs) for runs in (longer, [*longer, *a_world("laptop")], [])] == [1, 1, 10_240_000]
-    assert claims.sized(OPPOSITE, longer) == OPPOSITE
+    assert [claims.part(samples) for samples in (10_240_000, 76_800, 20_000_000)] == [1, 133, 1]
+    assert claims.sized(OPPOSITE, 1) == OPPOSITE
 
 
 def test_a_row_says_what_the_records_say_and_of_how_many():
@@ -256,6 +257,60 @@ def test_only_a_run_that_left_its_subset_has_two_paces():
         if record.curve:
             record.curve["phase"] = [0, 0, 0]
     assert verdicts(records)["Steps on a subset take less time"] == NOT_RECORDED
+
+
+# --- the largest size that is recorded ---
+
+LEVELS = {"top_activations": 0.4, "random_subset": 0.5, ALL: 0.8}
+
+
+def a_ladder(*parts):
+    """The runs of some parts: the accuracy grows with the steps, and the filter's with the seed."""
+    found = []
+    for spec in (spec for part in parts for spec in suites.ladder(suites.profile("paper"), "c1fa")[part]):
+        if not isinstance(spec, Autoencoder):
+            steps = [step for step in (300, 1250, 5000, 5705, 10_000) if step <= spec.steps]
+            level = LEVELS[spec.selector] + 0.01 * spec.seed * (spec.selector == "top_activations")
+            accuracy = [level * (1 - 100 / step) for step in steps]
+            curve = {"step": steps, "loss": [2 - value for value in accuracy], "test_accuracy": accuracy}
+            place = PLACE | {"profile": "paper", "dataset": "CIFAR-10", "nice": 19}
+            found.append(Record(spec, {"test_accuracy": accuracy[-1]}, [], place, curve))
+    return found
+
+
+def above(climbed):
+    """The rows that the ladder gives, by the beginning of their claim, and whether the others are as without it."""
+    below, rows = a_world("laptop"), {}
+    for with_it, without in zip(claims.claims(below, climbed), claims.claims(below), strict=True):
+        if with_it.size.endswith("1,024, CIFAR-10"):
+            rows[with_it.claim.split(":")[0]] = with_it
+        else:
+            assert with_it == without
+    return rows
+
+
+def test_a_row_takes_the_ladder_where_both_of_its_arms_are_there():
+    assert above([]) == {}
+    assert above([run for run in a_ladder("R", "C0") if run.spec.selector == "random_subset"]) == {}
+    rows = above(a_ladder("R"))
+    full, alone, training_loss = rows.values()
+    assert {row.size for row in rows.values()} == {"1,250 × 1,024, CIFAR-10"}
+    assert (full.verdict, alone.verdict) == (ELSEWHERE, "opposite sign at 1/8 of the samples")
+    assert alone.here == "-8.3 ± 2.3 points (n = 3)"
+    assert training_loss.claim == "On the subset, training loss falls faster"
+    assert training_loss.length == "1,250 steps of 1,024 images (1/4 of the paper's samples)"  # it has 5,000 until then
+
+
+def test_one_or_two_seeds_at_the_papers_size_have_no_interval_and_the_race_is_at_its_step():
+    one = above(a_ladder("R", "A0", "B0", "C0"))
+    two = above(a_ladder("R", "A0", "B0", "A1", "B1", "C0", "C1"))
+    assert set(one) == set(two) >= {"Subset alone", "95/5", "90/10", "50/50", "7 of 12 minutes"}
+    assert {row.verdict for row in one.values()} == {"one seed, not judged"}
+    assert {claim for claim, row in two.items() if row.verdict == "opposite sign, both seeds"} > {"7 of 12 minutes"}
+    assert two["50/50"].verdict == "two seeds, not judged"  # a claim of no difference has no sign
+    assert not [row.here for row in (*one.values(), *two.values()) if "±" in row.here or "n =" in row.here]
+    race = two["7 of 12 minutes"]
+    assert (race.length, race.here) == ("5,705 steps of 1,024 images", "-39.3 and -38.3 points (two seeds)")
 
 
 # --- what is missing ---
@@ -303,12 +358,6 @@ def test_of_nothing_nothing_is_judged():
     assert set(verdicts([]).values()) == {NOT_RECORDED}
 
 
-def test_one_seed_judges_nothing():
-    found = verdicts(a_world(seeds=[3]))
-    del found["Steps on a subset take less time"], found["The autoencoder is one-time work"]  # two runs; no claim
-    assert set(found.values()) == {OPEN, NOT_RECORDED}  # one run has no variance
-
-
 def test_runs_that_differ_in_anything_else_are_left_out():
     records = a_world()
     others = [
@@ -324,15 +373,15 @@ def test_runs_that_differ_in_anything_else_are_left_out():
 
 
 def test_the_committed_records_are_judged():
-    records = report.recorded()
-    rows = claims.claims(iter(records))
-    size = r"(?<=seen) at this size|(?<=sign) at 1/\d+ of the samples"
+    records = [*report.recorded(), *ladder.recorded()]
+    rows = claims.claims(report.recorded(), ladder.recorded())
+    size = r"(?<=seen) at this size|(?<=sign) at 1/\d+ of the samples|, both seeds"
     assert {re.sub(size, "", row.verdict) for row in rows} <= VERDICTS
     runs = [run for row in rows for run in row.runs]
     assert runs
     assert all(run in records for run in runs)
     for row in rows:
-        assert (row.verdict == NOT_RECORDED) == (not row.runs) == ("n = " not in row.here), row.claim
+        assert (row.verdict == NOT_RECORDED) == (not row.runs) == (not re.search("n = |seeds?\\)", row.here))
         assert len(row.claim) <= 42, "a claim must leave room for the other columns"
         assert len(row.here) <= 64, row.here
 
@@ -352,7 +401,7 @@ def section(page, title):
 def test_the_page_shows_the_verdicts_and_their_rules_from_code(page):
     _, code = section(page, "Claim by claim")
     for wanted in (
-        "claims.claims(report.recorded())",
+        "claims.claims(report.recorded(), ladder.recorded())",
         "report.caption(",
         "notebook.source(claims.difference, claims.same, claims.sized)",
     ):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from embsel import ladder, plots, suites
-from embsel.records import ALL, Record, Run, Store
+from embsel.records import ALL, PRECISIONS, Record, Run, Store
 
 SIZES, DATA = suites.profile("paper"), "0123456789ab"
 LEVELS = {"top_activations": 0.5, "random_subset": 0.6, ALL: 0.8}
@@ -20,7 +20,7 @@ def made_up(spec: Run, seed_noise: float = 0.01) -> Record:
     steps = [step for step in (300, 600, 1250, 2500, 5000, 10_000) if step <= spec.steps]
     level = LEVELS[spec.selector] + seed_noise * spec.seed * (2 if spec.selector == ALL else 1) + spec.steps / 1e6
     accuracy = [level * step / 10_000 for step in steps]
-    curve = {"step": steps, "phase": [0] * len(steps), "seconds": steps, "test_accuracy": accuracy}
+    curve = {"step": steps, "phase": [0] * len(steps), "loss": accuracy, "test_accuracy": accuracy}
     return Record(spec, {"test_accuracy": accuracy[-1]}, [], PLACE, curve)
 
 
@@ -47,6 +47,54 @@ def test_runs_that_are_not_of_the_ladder_are_left_out(records):
     assert ladder.table([]).empty
     assert ladder.sentences(ladder.table([])) == []
     assert ladder.shown(ladder.table([])) == {}
+
+
+def test_neither_a_trial_of_the_precision_nor_another_autoencoder_ever_counts(records):
+    parts = suites.ladder(SIZES, DATA)
+    trials = [made_up(dataclasses.replace(spec, precision=name)) for spec in parts["P"] for name in PRECISIONS]
+    others = [made_up(spec) for part in ("E", "F") for spec in parts[part] if getattr(spec, "embedding", None)]
+    assert ladder.table([*trials, *others]).empty
+    assert ladder.table([*trials, *others, *records]).equals(ladder.table(records))
+    twice = dataclasses.replace(records[0], curve={name: 2 * column for name, column in records[0].curve.items()})
+    assert not ladder.table([twice]).duplicated(["arm", "seed", "step"]).any()
+
+
+def test_until_its_switch_the_run_on_the_subset_alone_stands_for_a_split_that_is_missing(records):
+    ends = ladder.table(records, split=50).groupby(["arm", "seed"])["step"].max().unstack()
+    assert ends.loc["filter, refill"].tolist() == [10_000, 5_000, 1_250]
+    assert ends.loc["all the data"].tolist() == [10_000, 10_000, 1_250]
+    assert {run.spec.split for (arm, seed), run in ladder.longest(records, split=50).items() if not seed} == {50, 100}
+
+
+def test_figure_4_has_the_runs_of_full_length_at_their_splits(records):
+    groups = ladder.by_split(records)
+    counts = [{split: len(runs) for split, runs in group.items()} for group in groups.values()]
+    assert counts == [{0: 2, 50: 1, 90: 1, 95: 1, 100: 2}] * 2
+    assert {run.spec.steps for group in groups.values() for runs in group.values() for run in runs} == {10_000}
+    shorter = [record for record in records if record.spec.steps < 10_000]
+    assert ladder.by_split(shorter) == ladder.by_split([]) == {}
+    few = [record for record in records if record.spec.selector == ALL]
+    assert all(group.keys() == {0} for group in ladder.by_split(few).values())
+
+
+def test_what_is_missing_is_said_with_the_command_that_records_it(records):
+    assert ladder.missing(records, "A0", "B0", "C0") == []
+    (said,) = ladder.missing(records, "A0", "C1", "D")
+    assert said.endswith(" --suite ladder-C1`, and likewise `ladder-D`.")
+    assert "ladder-E --data cifar100`." in ladder.missing([], "E", data=" --data cifar100")[0]
+
+
+@pytest.mark.parametrize(("shift", "word"), [(0.2, "seen here"), (-0.2, "opposite sign, at 1/8"), (0, "not seen")])
+def test_the_prediction_of_many_classes_is_judged_by_the_two_differences(shift, word):
+    def rows(apart, each=0.01):
+        values = [(seed, ladder.FILTER, apart + each * seed) for seed in (0, 1)]
+        values += [(seed, ladder.RANDOM, 0.0) for seed in (0, 1)]
+        return pd.DataFrame(values, columns=["seed", "arm", "test_accuracy"]).assign(step=1250)
+
+    (said,) = ladder.many_classes(rows(shift, each=0.02), rows(0))
+    assert word in said
+    assert "+0.0 and +1.0 points (two seeds) with 10" in said
+    assert ladder.many_classes(ladder.table([]), rows(0)) == []
 
 
 def test_until_all_arms_are_there_the_sentence_tells_of_those_that_are(records):
@@ -79,6 +127,12 @@ def test_what_is_shown_can_be_drawn(records):
     assert list(lines) == ["filter, refill minus random", "random minus all the data"]
     assert [line[-1] for line in lines.values()] == pytest.approx([0.063, -0.257])
     assert plots.ladder(lines, "points").axes[0].get_xscale() == "log"
+    wide = ladder.table(records).query("arm == 'random'").pivot(index="step", columns="seed", values="test_accuracy")
+    drawn = plots.curves({"random": (wide.index, wide)}, "x", "y", mark=ladder.BUDGET, paper={"random": 0.635})
+    *seeds, mean, _, diamond, _ = drawn.axes[0].lines
+    assert len(seeds) == 3
+    np.testing.assert_allclose(mean.get_ydata(), 100 * wide.mean(axis=1))
+    assert diamond.get_xydata().tolist() == [[5705, 63.5]]
 
 
 def test_the_lines_of_the_records_alone_give_the_same_numbers(root):
@@ -89,7 +143,8 @@ def test_the_lines_of_the_records_alone_give_the_same_numbers(root):
     if flat.empty:
         pytest.skip("nothing is recorded at the paper's size yet")
     flat = flat[(flat["provenance.dataset"] == "CIFAR-10") & (flat["spec.split"] == 100) & flat["spec.augment"]]
-    flat = flat[flat["spec.selector"].isin(LEVELS) & (flat["spec.width"] == 64)]
+    flat = flat[flat["spec.selector"].isin(LEVELS) & (flat["spec.width"] == 64) & (flat["spec.steps"] > 300)]
+    flat = flat[flat["spec.precision"] == suites.ladder(SIZES, DATA)["R"][0].precision]
     encoder = flat.get("spec.embedding.steps", pd.Series(4000.0, flat.index)).fillna(4000)
     flat = flat[encoder == 4000].sort_values("spec.steps").drop_duplicates(["spec.selector", "spec.seed"], keep="last")
     long = flat.set_index(["spec.selector", "spec.seed"])[["curve.step", "curve.test_accuracy"]]

@@ -7,7 +7,7 @@ import jupytext
 import nbformat
 import pytest
 
-from embsel import objections, report
+from embsel import ladder, objections, report
 
 LONGEST = 140  # characters of a line
 
@@ -182,16 +182,21 @@ def refresh(root):
 
 def test_the_readme_says_what_the_records_say(root, refresh):
     (block,) = FINDINGS.finditer((root / "README.md").read_text("utf-8"))
-    assert block[2] == refresh.readme_findings(report.recorded()), "`make notebooks` writes it anew"
+    assert block[2] == refresh.readme_findings(report.recorded(), ladder.recorded()), "`make notebooks` writes it anew"
 
 
-def test_the_findings_are_a_list_with_their_origin_last(refresh):
+def test_the_readmes_figure_is_against_the_steps_once_a_pair_of_arms_is_there(refresh):
+    from test_claims import a_ladder  # which needs this module
+
     recorded = report.recorded()
-    *lines, end = refresh.readme_findings(recorded).split("\n")
-    assert end == ""
-    assert lines == [f"- {said}" for said in objections.front_page(recorded)]
-    assert lines[: len(report.findings(recorded))] == [f"- {said}" for said in report.findings(recorded)]
-    assert "profile" in lines[-1]
+    for parts, scale, words in [((), "linear", "*Test accuracy after 600 steps"), (("R",), "log", "*Dots are seeds")]:
+        climbed = a_ladder(*parts)
+        figure, *_ = refresh.first_figure(recorded, climbed)
+        assert figure.axes[0].get_xscale() == scale
+        picture, caption, lead, listed, origin = refresh.readme_findings(recorded, climbed).strip().split("\n\n")
+        assert picture.endswith("](book/figures/findings.png)")
+        assert caption.startswith(words)
+        assert [lead, *f"\n{listed}".split("\n- ")[1:], origin] == objections.front_page(recorded, climbed)
 
 
 def test_the_readme_shows_its_figure(root):
