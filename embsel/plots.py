@@ -101,20 +101,20 @@ def curves(
             up = np.asarray(up) * (100 if percent else 1)
             if up.ndim == 2:
                 axes.plot(across, up, "o", markersize=4, alpha=0.4, color=colour)
-                up = np.nanmean(up, axis=1)
-            axes.plot(across, up, style, marker="o", markersize=4, label=name, color=colour)
+            mean = np.nanmean(up, axis=1) if up.ndim == 2 else up
+            axes.plot(across, mean, style, marker="o", markersize=4, label=name, color=colour)
         axes.set(xlabel=x, ylabel=y)
         if log:
             _logarithmic(axes)
         if mark is not None:
             axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
         for value, (colour, _) in zip((paper or {}).values(), _looks(paper or {}), strict=True):
-            axes.plot(mark, 100 * value, "D", color=colour, markersize=9, markerfacecolor="white")
+            axes.plot(mark, 100 * value, "D", color=colour, markersize=9, markerfacecolor="none")
         if paper:
             axes.plot([], [], "D", color="#777777", markersize=9, markerfacecolor="white", label="the paper")
         if len(lines) > 4:
             figure.legend(loc="outside lower center", ncols=2)  # inside it would lie on the lines
-        elif len(lines) > 1:
+        elif len(lines) > 1 or up.ndim == 2:  # beside the dots of its seeds a line has a name even alone
             axes.legend()
     return figure
 
@@ -349,7 +349,7 @@ def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int
         for number, (name, runs) in enumerate(groups.items()):
             shift = 1.2 * (number - (len(groups) - 1) / 2)  # side by side, so that no dot hides another
             _means(axes, [split + (shift if split else 0) for split in runs], runs.values(), name)
-            diamond = {"color": "white", "markeredgecolor": COLOURS[name], "markersize": 7}
+            diamond = {"markerfacecolor": "none", "markeredgecolor": COLOURS[name], "markersize": 7}  # a dot shows
             for split, accuracy in (marks or {}).get(name, {}).items():
                 axes.plot(split + (shift if split else 0), 100 * accuracy, "D", **diamond)
         if marks:
