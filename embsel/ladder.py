@@ -59,11 +59,11 @@ def table(records: Iterable[Record], split: int = 100, parts: Sequence[str] = PA
 
 
 def _belongs(record: Record, parts: Sequence[str] = PARTS) -> bool:
-    """Return whether a run is of those parts, or one without a switch that begins as one of them. Never one of part P:
-    it was made to choose the precision of the arithmetic.
+    """Return whether a run is of those parts, or one without a switch that begins as one of them. Never one of parts P
+    and S, which were made to choose the precision and to time a few steps.
     """
     spec = record.spec
-    runs, trial = (_runs(record.provenance["profile"], spec.dataset, *some) for some in (parts, ("P",)))
+    runs, trial = (_runs(record.provenance["profile"], spec.dataset, *some) for some in (parts, ("P", "S")))
     return spec in runs or (spec.split == 100 and spec not in trial and beginning(spec) in map(beginning, runs))
 
 
