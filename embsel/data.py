@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 
 from embsel.errors import InputError, as_array, require, share, unknown, whole
-from embsel.files import ARRAYS, read_folder, read_npz, stratified
-from embsel.pixels import FIT
-from embsel.shapes import OUTLINED, SHAPES, drawn_arrays
-from embsel.sources import read_objects
+from embsel.sources.folders import ARRAYS, read_folder, read_npz, stratified
+from embsel.sources.memory import read_objects
+from embsel.sources.pixels import FIT
+from embsel.sources.shapes import OUTLINED, SHAPES, drawn_arrays
 
 _KERAS = {  # name for `load`: (name to show, class names in the order of the labels)
     "mnist": ("MNIST", "0 1 2 3 4 5 6 7 8 9"),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from embsel import data, files, pixels
+from embsel import data
 from embsel.data import Dataset, hold_out, load, shapes, training_rows
 from embsel.errors import InputError
+from embsel.sources import folders, pixels
 
 RNG = np.random.default_rng(0)
 
@@ -520,7 +521,7 @@ def test_two_processes_at_once(folder, cache, root):
 def test_progress_bar_from_two_thousand_files(folder, monkeypatch, capfd):
     monkeypatch.setattr(pixels, "decode", lambda name, path: np.zeros((2, 2, 3), np.uint8))
     for count in (1999, 2000):
-        files._decoded([folder / "train" / "cat" / "000.png"] * count, count - 1, ["cat"], None)
+        folders._decoded([folder / "train" / "cat" / "000.png"] * count, count - 1, ["cat"], None)
         out, err = capfd.readouterr()
         assert (out, "Decoding" in err) == ("", count == 2000)
 

@@ -27,10 +27,11 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from embsel import chunks, data, files, records
+from embsel import chunks, data, records
 from embsel.__main__ import main
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.sources import folders
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -93,7 +94,7 @@ def test_a_disk_that_is_full_only_when_it_is_asked_to_keep_leaves_no_half_line(t
 def test_a_full_disk_leaves_no_part_and_the_file_as_it_was(tmp_path):
     file = tmp_path / "vectors.npy"
     file.write_bytes(b"finished")
-    with full_disk(100), pytest.raises(OSError, match=r"."), files.replacing(file) as part:
+    with full_disk(100), pytest.raises(OSError, match=r"."), folders.replacing(file) as part:
         np.save(part, np.zeros(1000))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"finished"]
 
@@ -134,10 +135,10 @@ def test_a_full_disk_when_a_store_begins_leaves_what_can_be_begun_again(room, tm
 @pytest.mark.parametrize("rows", [5, 4_096])  # of the first and the last, np.save says nothing
 def test_a_full_disk_has_no_room_for_the_end_of_an_array(rows, tmp_path):
     array = np.arange(4.0 * rows).reshape(rows, 4).T  # of Fortran's order
-    files.write_npy(tmp_path / "whole.npy", array)
+    folders.write_npy(tmp_path / "whole.npy", array)
     size = (tmp_path / "whole.npy").stat().st_size
     with full_disk(size - 1), pytest.raises(OSError, match="File too large"):
-        files.write_npy(tmp_path / "torn.npy", array)
+        folders.write_npy(tmp_path / "torn.npy", array)
     np.save(tmp_path / "numpy.npy", array)
     assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
@@ -209,7 +210,8 @@ def mounted(folder, commands, code):
 A_FULL_DISK = """
 import contextlib, pathlib, sys
 import numpy as np
-from embsel import chunks, files
+from embsel import chunks
+from embsel.sources import folders
 from embsel.records import Store
 from test_faults import a_record
 
@@ -218,8 +220,8 @@ store, rows = Store(folder), np.ones((2000, 5), "float32")
 vectors = chunks.Store(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
 
 def replace(array):
-    with store.writing(), files.replacing(folder / "array.npy") as part:
-        files.write_npy(part, array)
+    with store.writing(), folders.replacing(folder / "array.npy") as part:
+        folders.write_npy(part, array)
 
 def refused(function, *arguments):
     try:
@@ -301,10 +303,11 @@ def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
 KILLED_IN_THE_CACHE = """
 import os, signal, sys
 import numpy as np
-from embsel import data, files
+from embsel import data
+from embsel.sources import folders
 die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 if sys.argv[2] == "between":
-    files.os.replace = die
+    folders.os.replace = die
 else:
     np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
 data.load(sys.argv[1])

@@ -20,8 +20,8 @@ from hypothesis.extra import numpy as of_numpy
 
 from embsel.data import load
 from embsel.errors import InputError
-from embsel.files import ARRAYS
 from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.sources.folders import ARRAYS
 
 FUZZ = int(os.environ.get("EMBSEL_FUZZ", "1"))  # times as many examples
 LINE = Record(Run("d", ALL, 3, 4, 0.1), {"a": 0.5}, [{"stage": "b", "seconds": 1.0, "samples": 2}], {}).to_json()

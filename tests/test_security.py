@@ -20,9 +20,10 @@ import pytest
 from bs4 import BeautifulSoup
 from PIL import Image, PngImagePlugin
 
-from embsel import data, files, onepage
+from embsel import data, onepage
 from embsel.errors import InputError
 from embsel.records import ALL, Record, Run, Store
+from embsel.sources import folders
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EXEMPT = {"tests/test_chunks.py"}  # what it pickles is its own: that it can travel to a worker of Dask
@@ -46,7 +47,7 @@ def faults(code):
 
 def test_nothing_that_is_read_is_executed(root):
     found = []
-    for path in [*root.glob("embsel/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
+    for path in [*root.glob("embsel/**/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
         name = path.relative_to(root).as_posix()
         for line, what in faults(path.read_text("utf-8")):
             own = name.startswith("tests/") and what == "exec"  # of the book's own text
@@ -235,7 +236,7 @@ def test_of_an_animation_only_the_first_frame_is_decoded(whole, pets):
 
 
 def test_an_archive_that_expands_beyond_measure_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "_HARMLESS", 10**6)  # for a GiB, which takes a while to write
+    monkeypatch.setattr(folders, "_HARMLESS", 10**6)  # for a GiB, which takes a while to write
     bomb = tmp_path / "bomb.npz"
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         header = io.BytesIO()
@@ -248,7 +249,7 @@ def test_an_archive_that_expands_beyond_measure_is_refused(tmp_path, monkeypatch
 def test_an_honest_archive_of_equal_images_can_be_loaded_uncompressed(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "black.npz", **arrays(200))
     assert len(data.load(tmp_path / "black.npz").train_labels) == 4  # it is small
-    monkeypatch.setattr(files, "_HARMLESS", 10**5)
+    monkeypatch.setattr(folders, "_HARMLESS", 10**5)
     with pytest.raises(InputError, match="decompression bomb"):
         data.load(tmp_path / "black.npz")
     np.savez(tmp_path / "black.npz", **arrays(200))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from embsel import shapes as drawing
 from embsel.data import shapes
 from embsel.errors import InputError
-from embsel.shapes import LINE, OUTLINED, SHAPES
+from embsel.sources import shapes as drawing
+from embsel.sources.shapes import LINE, OUTLINED, SHAPES
 
 
 def test_shapes_are_balanced_and_follow_the_seed():

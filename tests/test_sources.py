@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from embsel import sources
 from embsel.data import load
 from embsel.errors import InputError
+from embsel.sources import memory
 
 RNG = np.random.default_rng(0)
 
@@ -446,8 +446,8 @@ def test_an_empty_test_split_is_refused(split):
 def test_reading_shows_a_bar_only_when_it_takes_long(split, capfd, monkeypatch):
     load(Rows(*split[0]))
     assert capfd.readouterr().err == ""
-    bar = sources.tqdm
-    monkeypatch.setattr(sources, "tqdm", lambda *args, delay, **more: bar(*args, delay=0, mininterval=0, **more))
+    bar = memory.tqdm
+    monkeypatch.setattr(memory, "tqdm", lambda *args, delay, **more: bar(*args, delay=0, mininterval=0, **more))
     load(Rows(*split[0]))
     out, err = capfd.readouterr()
     assert out == ""

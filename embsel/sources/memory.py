@@ -7,8 +7,8 @@ import numpy as np
 from tqdm import tqdm
 
 from embsel.errors import InputError, as_array, require
-from embsel.files import named_arrays, split_off
-from embsel.pixels import one_size, stays
+from embsel.sources.folders import named_arrays, split_off
+from embsel.sources.pixels import one_size, stays
 
 _IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")  # the columns of a row, of which the first that is there
 

@@ -16,7 +16,7 @@ import PIL
 from tqdm import tqdm
 
 from embsel.errors import InputError, require
-from embsel.pixels import one_size
+from embsel.sources.pixels import one_size
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 _KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
