@@ -83,7 +83,7 @@ chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 test-long: $(VENV) ## what is worth its minutes, but not each time: other processors, long fuzzing, many kills
 	@echo "The long tests."
 	@$(BIN)/pytest tests -m long -n 2 --dist loadscope --durations=10
-	@EMBSEL_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_fuzz.py --durations=5
+	@EMBSEL_FUZZ=$(FUZZ) $(BIN)/pytest tests/test_fuzz.py tests/sources/test_archives.py --durations=5
 
 bench: $(VENV) ## measure the code beside what bounds it, in ten to twenty-five minutes; OUT=FILE keeps what was measured
 	@echo "Measuring side by side: nothing else should be at work on this machine."

@@ -1,10 +1,12 @@
-"""Keras, imported without TensorFlow's log lines, and what it runs on."""
+"""Keras, imported without TensorFlow's log lines; what it downloads, and what it runs on."""
 
 import contextlib
 import os
 import platform
 import re
 from pathlib import Path
+
+from embsel.errors import InputError
 
 
 @contextlib.contextmanager
@@ -39,6 +41,22 @@ except ModuleNotFoundError as error:
                               "install jax and set the environment variable KERAS_BACKEND=jax.") from error
 if BACKEND not in ("tensorflow", "jax"):
     raise ImportError(f"KERAS_BACKEND={BACKEND} is not supported here: use tensorflow or jax.")
+
+
+def download(name: str) -> tuple:
+    """Return the images and labels, for training and for testing, of a dataset that Keras downloads and keeps.
+
+    Raises `InputError` where it cannot, with what to do about it.
+    """
+    try:
+        train, test = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises a bare Exception when an address cannot be reached
+        kept = Path(os.environ.get("KERAS_HOME", "~/.keras"), "datasets", "fashion-mnist")
+        torn = f"remove the folder '{kept}', in which half a file may be left, and "
+        torn *= name == "fashion_mnist"  # of the others Keras knows a torn file by its hash
+        raise InputError(f"{name} could not be downloaded ({error}). Check the connection, {torn}try again, or pass a "
+                         "folder of images or an .npz file instead, or 'shapes', which needs no download.") from error
+    return *train, *test
 
 
 def hardware() -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from embsel import data, images, models, recipes, selection, training
 from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
+from embsel.files import replacing, write_npy
 from embsel.records import (
     ALL,
     ROOT,
@@ -33,7 +34,6 @@ from embsel.records import (
     key,
 )
 from embsel.rows import door
-from embsel.sources.folders import replacing, write_npy
 
 
 def provenance(dataset: data.Dataset, profile_name: str) -> dict:

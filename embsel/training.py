@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from embsel import chunks, images
 from embsel.backend import BACKEND, keras
 from embsel.errors import InputError, as_array, require, whole
-from embsel.sources.folders import replacing
+from embsel.files import replacing
 
 ops = keras.ops
 

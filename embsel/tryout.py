@@ -18,10 +18,10 @@ from scipy import stats
 
 from embsel import data, experiments, onepage, plots, report, selection, suites
 from embsel.errors import InputError, require, whole
+from embsel.files import replacing, write_npy
 from embsel.onepage import text
 from embsel.records import ALL, Record, Run, Spec, Store, key
 from embsel.report import NAMES, Interval
-from embsel.sources.folders import replacing, write_npy
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
 AGAINST = {

@@ -17,7 +17,7 @@ for name in ("EMBSEL_PROFILE", "EMBSEL_DATA"):  # a test that is about these set
     os.environ.pop(name, None)
 
 # A busy machine must not fail a test, and each run tries the same examples: EMBSEL_FUZZ=20 tries twenty times as many
-# in tests/test_fuzz.py, others each time.
+# in tests/test_fuzz.py and tests/sources/test_archives.py, others each time.
 settings.register_profile("book", deadline=None, derandomize=os.environ.get("EMBSEL_FUZZ", "1") == "1")
 settings.load_profile("book")
 

@@ -8,11 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from embsel import coresets, experiments, models, parallel, selection, suites, training, tryout
 from embsel.__main__ import main
-from embsel.data import Dataset, hold_out, load, shapes
+from embsel.data import shapes
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store, Vectors
 from embsel.rows import per_class
@@ -26,35 +25,9 @@ RUN = {"dataset": "d", "selector": ALL, "steps": 3, "batch": 4, "rate": 0.1}
 RECORD = json.loads(Record(Run(**RUN), {}, [], {}).to_json())
 
 
-def npz(folder, **arrays):
-    np.savez(folder / "set.npz", **{"x_train": IMAGES, "y_train": LABELS} | arrays)
-    return load(folder / "set.npz")
-
-
-def folder_of(folder, *names):
-    """A folder with one small image at each of the names, or an empty folder where a name ends with a stroke."""
-    for name in names:
-        path = folder / "pets" / name
-        (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-        if not name.endswith("/"):
-            Image.fromarray(IMAGES[0]).save(path)
-    return folder / "pets"
-
-
-def torn(folder):
-    root = folder_of(folder, "cat/1.png", "cat/2.png")
-    (root / "cat" / "2.png").write_bytes((root / "cat" / "1.png").read_bytes()[:40])
-    return load(root)
-
-
 def written(folder, name, text):
     (folder / name).write_text(text)
     return folder / name
-
-
-def made(**changes):
-    return Dataset(**{"name": "made up", "train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES,
-                      "test_labels": LABELS, "class_names": ("cat", "dog")} | changes)  # fmt: skip
 
 
 def plan(**choices):
@@ -70,85 +43,9 @@ def record(**changes):
     return Record.from_json(json.dumps(RECORD | changes))
 
 
-WITH_LABELS = "expected images with labels (a pair of arrays, a tf.data.Dataset, or the rows of a Hugging Face Dataset)"
-PAIR = "expected (image, label), or a dict with 'image' or 'img' and with 'label' or 'fine_label', for each image"
 UNREAD = "it is not a record that can be read "
 LENGTH = "A phase lasts for a whole number of steps or for seconds, 0 or more and finite, not for "
 TABLE = {  # what is done in an empty folder, and the message
-    "a name that is nearly a dataset's": (lambda t: load("cifer10"),
-        "There is no dataset named 'cifer10'; did you mean 'cifar10'…? No folder or .npz file was found at '…' either."),  # noqa: E501
-    "a path where nothing is": (lambda t: load(t / "nowhere"),
-        "There is no dataset named 'TMP/nowhere'; known: …. No folder or .npz file was found at 'TMP/nowhere' either."),
-    "a name with a null character": (lambda t: load("a\0b"), "There is no dataset named 'a\\x00b'; known: …"),
-    "no name": (lambda t: load(""), "source: expected a dataset's name, the path of a folder or an .npz file, or images "  # noqa: E501
-        "with labels in memory, found ''."),
-    "a number as a source": (lambda t: load(3), "source: expected …, found 3."),
-    "bytes as a source": (lambda t: load(b"abc"), f"train: {WITH_LABELS}, found bytes."),
-    "images without labels": (lambda t: load(IMAGES), f"train: {WITH_LABELS}, found ndarray."),
-    "an empty list": (lambda t: load([]), "train: expected at least one image, found none."),
-    "three arrays": (lambda t: load((IMAGES, LABELS, LABELS)), f"train: {PAIR}, found ndarray."),
-    "rows with another name for the image": (lambda t: load([{"pic": IMAGES[0], "label": 0}] * 4),
-        f"train: {PAIR}, found a dict with 'pic', 'label'."),
-    "a whole test fraction": (lambda t: load("shapes", test_fraction=1),
-        "test_fraction: expected a number between 0 and 1, found 1."),
-    "an image size of nothing": (lambda t: load("shapes", image_size=0),
-        "image_size: expected a whole number of at least 1, found 0."),
-    "an image size that fills any memory": (lambda t: load("shapes", image_size=10**7),
-        "image_size: expected at most 4,096 pixels, found 10,000,000."),
-    "an image size in words": (lambda t: load("shapes", image_size="fitt"),
-        "image_size: expected 'fit' or a whole number of pixels, found 'fitt'."),
-    "a text file as a dataset": (lambda t: load(written(t, "a.txt", "words")),
-        "TMP/a.txt: expected a folder of images or an .npz file, found something else."),
-    "an archive of pickles": (lambda t: npz(t, y_train=np.array([{}] * 6)),
-        "TMP/set.npz cannot be read: Object arrays cannot be loaded when allow_pickle=False."),
-    "an archive with half a test split": (lambda t: npz(t, x_test=IMAGES),
-        "TMP/set.npz: expected the arrays …; missing test_labels; found x_train, y_train, x_test."),
-    "a single number as images": (lambda t: npz(t, x_train=np.uint8(3)),
-        "train_images: expected images, one for each label, found ndarray."),
-    "a whole number as images": (lambda t: load({"x_train": 3, "y_train": LABELS}),
-        "train_images: expected images, one for each label, found int."),
-    "images of five channels": (lambda t: npz(t, x_train=np.zeros((6, 5, 4, 5), np.uint8)),
-        "train image 0: expected pixels of shape (H, W), or (H, W, C) with C 1, 3 or 4, found (5, 4, 5)."),
-    "images of no width": (lambda t: npz(t, x_train=IMAGES[:, :, :0]),
-        "TMP/set.npz: expected train_images with something in it, found uint8 of shape (6, 5, 0, 3)."),
-    "images as floats": (lambda t: npz(t, x_train=IMAGES / 255), "train image 0: expected a PIL image or pixels of "
-        "uint8, 0 to 255, found float64. Convert them: (255 * images).round().astype('uint8') if …"),
-    "labels that are too few": (lambda t: npz(t, y_train=LABELS[:5]),
-        "train_labels: expected a label for each of 6 images, found an array of shape (5,)."),
-    "labels that are fractions": (lambda t: npz(t, y_train=LABELS / 2),
-        "train_labels: expected integers or strings, found float64."),
-    "labels in another coding": (lambda t: npz(t, y_train=np.array([b"\xff", b"a"] * 3)),
-        "train image 0: expected a label in UTF-8, found b'\\xff'."),
-    "labels of unequal length": (lambda t: load({"x_train": IMAGES, "y_train": [[0], [1, 2]] * 3}),
-        "train_labels: expected an array, found lists of unequal length."),
-    "fewer class names than labels": (lambda t: npz(t, class_names=["cat"]),
-        "train_labels: expected values from 0 to 0, found 0 to 1."),
-    "class names of unequal length": (lambda t: load({"x_train": IMAGES, "y_train": LABELS, "class_names":
-        [["a"], ["b", "c"]]}), "class_names: expected an array, found lists of unequal length."),
-    "an empty folder": (lambda t: load(folder_of(t, "./")),
-        "TMP/pets: expected a folder of images for each class, found no folder."),
-    "a folder of loose images": (lambda t: load(folder_of(t, "1.png", "2.png")), "TMP/pets: expected a folder of images "  # noqa: E501
-        "for each class, found no folder, but 2 images. Move each into a folder named after its class."),
-    "a class with no image": (lambda t: load(folder_of(t, "cat/1.png", "dog/")),
-        "TMP/pets/dog: expected images (…) directly in it, found none. Add images to this folder, or remove it."),
-    "a training folder alone": (lambda t: load(folder_of(t, "train/cat/1.png")), "TMP/pets: expected both 'train' and "
-        "'test' folders, found only 'train'. To have a test split taken from it, pass 'TMP/pets/train'."),
-    "a class that only the test has": (
-        lambda t: load(folder_of(t, "train/cat/1.png", "test/cat/1.png", "test/newt/1.png")),
-        "TMP/pets/test: expected the classes of the train folder, found also newt."),
-    "an image file that is torn": (torn, "TMP/pets/cat/2.png cannot be read as an image: …. Mend it or remove it."),
-    "one image of each class": (lambda t: load(folder_of(t, "cat/1.png", "dog/1.png")),
-        "TMP/pets: expected a class of two images or more, to split, found none."),
-    "ragged images in a Dataset": (lambda t: made(train_images=[[1], [1, 2]]),
-        "train_images: expected an array, found lists of unequal length."),
-    "a Dataset without class names": (lambda t: made(class_names=None),
-        "class_names: expected a list of names, found None."),
-    "a word for the class names": (lambda t: made(class_names="ab"),
-        "class_names: expected a list of names, found 'ab'."),
-    "a number for the files": (lambda t: made(train_files=3), "train_files: expected a list of names, found 3."),
-    "nothing to hold out": (lambda t: hold_out(made(train_images=IMAGES[:2], train_labels=LABELS[:2])),
-        "made up: expected a class of two training images or more, found none."),
-    "a fraction of all": (lambda t: hold_out(SHAPES, 1.0), "fraction: expected a number between 0 and 1, found 1.0."),
     "a selector's name misspelt": (lambda t: selection.selector("randon_subset"),
         "There is no selector named 'randon_subset'; did you mean 'random_subset'?"),
     "a list for a selector's name": (lambda t: selection.selector([]), "There is no selector named []; known: …."),

@@ -2,36 +2,28 @@
 
 Elsewhere, beside what they are about: `kill -9` during a sweep (test_experiments: killed while it runs; between the
 embeddings and their record), `kill -9` during `embed` at any moment (test_chunks), a record torn at every byte, several
-writers at once and a folder that cannot be made (test_records), a damaged or unwritable cache (test_data).
+writers at once and a folder that cannot be made (test_records), a damaged or unwritable cache of images
+(tests/sources/test_folders.py).
 """
 
 import contextlib
 import dataclasses
 import errno
-import gzip
-import hashlib
-import http.server
-import importlib.util
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
 import warnings
 
 import numpy as np
 import pytest
 from filelock import FileLock
-from PIL import Image
 
-from embsel import chunks, data, records
+from embsel import chunks, data, files, records
 from embsel.__main__ import main
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store
-from embsel.sources import folders
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -94,7 +86,7 @@ def test_a_disk_that_is_full_only_when_it_is_asked_to_keep_leaves_no_half_line(t
 def test_a_full_disk_leaves_no_part_and_the_file_as_it_was(tmp_path):
     file = tmp_path / "vectors.npy"
     file.write_bytes(b"finished")
-    with full_disk(100), pytest.raises(OSError, match=r"."), folders.replacing(file) as part:
+    with full_disk(100), pytest.raises(OSError, match=r"."), files.replacing(file) as part:
         np.save(part, np.zeros(1000))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"finished"]
 
@@ -135,10 +127,10 @@ def test_a_full_disk_when_a_store_begins_leaves_what_can_be_begun_again(room, tm
 @pytest.mark.parametrize("rows", [5, 4_096])  # of the first and the last, np.save says nothing
 def test_a_full_disk_has_no_room_for_the_end_of_an_array(rows, tmp_path):
     array = np.arange(4.0 * rows).reshape(rows, 4).T  # of Fortran's order
-    folders.write_npy(tmp_path / "whole.npy", array)
+    files.write_npy(tmp_path / "whole.npy", array)
     size = (tmp_path / "whole.npy").stat().st_size
     with full_disk(size - 1), pytest.raises(OSError, match="File too large"):
-        folders.write_npy(tmp_path / "torn.npy", array)
+        files.write_npy(tmp_path / "torn.npy", array)
     np.save(tmp_path / "numpy.npy", array)
     assert (tmp_path / "whole.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
@@ -178,22 +170,6 @@ def test_a_full_disk_leaves_report_and_subset_as_they_were(large, tmp_path, monk
     assert np.array_equal(np.load(tmp_path / "subset.npy"), rows)
 
 
-def pets(root):
-    for name in ("cat", "dog"):
-        (root / name).mkdir(parents=True)
-        for number in range(2):
-            Image.new("RGB", (30, 30), (number, 0, 0)).save(root / name / f"{number}.png")
-    return root
-
-
-def test_a_full_disk_only_costs_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "cache"))
-    folder = pets(tmp_path / "pets")
-    with full_disk(3000), pytest.warns(UserWarning, match="could not be kept in .*cache.*Set EMBSEL_CACHE"):
-        assert len(data.load(folder).train_labels) == 2
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
 def mounted(folder, commands, code):
     """Run `code` in a process that alone sees what `commands` mount on `folder`: with its end, the mounts are gone."""
     away = ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{commands} && shift && exec "$@"', "sh", str(folder)]
@@ -210,8 +186,7 @@ def mounted(folder, commands, code):
 A_FULL_DISK = """
 import contextlib, pathlib, sys
 import numpy as np
-from embsel import chunks
-from embsel.sources import folders
+from embsel import chunks, files
 from embsel.records import Store
 from test_faults import a_record
 
@@ -220,8 +195,8 @@ store, rows = Store(folder), np.ones((2000, 5), "float32")
 vectors = chunks.Store(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
 
 def replace(array):
-    with store.writing(), folders.replacing(folder / "array.npy") as part:
-        folders.write_npy(part, array)
+    with store.writing(), files.replacing(folder / "array.npy") as part:
+        files.write_npy(part, array)
 
 def refused(function, *arguments):
     try:
@@ -300,36 +275,6 @@ def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
 
 # --- killed ---
 
-KILLED_IN_THE_CACHE = """
-import os, signal, sys
-import numpy as np
-from embsel import data
-from embsel.sources import folders
-die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "between":
-    folders.os.replace = die
-else:
-    np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
-data.load(sys.argv[1])
-"""
-
-
-@pytest.mark.parametrize("moment", ["between", "within"])
-def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(moment, tmp_path, monkeypatch):
-    cache, folder = tmp_path / "cache", pets(tmp_path / "pets")
-    monkeypatch.setenv("EMBSEL_CACHE", str(cache))
-    killed(KILLED_IN_THE_CACHE, folder, moment)
-    [left] = cache.iterdir()
-    assert left.name.startswith(".embsel-part-")
-    first = data.load(folder)
-    assert len(list(cache.glob("[!.]*"))) == 1
-    assert left.exists()  # its writer may be alive
-    os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
-    data.load(folder, image_size=24)
-    assert not left.exists()
-    assert data.load(folder).fingerprint == first.fingerprint
-
-
 KILLED_WITH_THE_LOCK = """
 import os, signal, sys
 from embsel.records import Store
@@ -342,101 +287,6 @@ def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path):
     killed(KILLED_WITH_THE_LOCK, tmp_path)
     assert (tmp_path / ".lock").exists()
     assert Store(tmp_path).append(a_record())
-
-
-@pytest.fixture
-def stalling():
-    """An address that serves the files in the dict, each only by half when it is first asked for: then it stalls."""
-    files, asked, end = {}, set(), threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            name = self.path[1:]
-            body = files[name]
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if name in asked:
-                self.wfile.write(body)
-            else:
-                asked.add(name)
-                self.wfile.write(body[: len(body) // 2])
-                end.wait()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/", files, asked
-    end.set()
-    server.shutdown()
-    server.server_close()
-
-
-KILLED_DOWNLOADS = """
-import os, pathlib, shutil, signal, sys, time, urllib.request, warnings
-from embsel import data
-from embsel.backend import keras
-from embsel.errors import InputError
-
-warnings.simplefilter("ignore")  # JAX's, on fork: the child only downloads
-address, digest, usual = *sys.argv[1:], urllib.request.urlopen
-urllib.request.urlopen = lambda url, *rest: usual(address + url.rsplit("/", 1)[1], *rest)
-
-def kill(download, file):
-    child = os.fork()
-    if not child:
-        try:
-            download()
-        finally:
-            os._exit(1)
-    while not file.exists() or not file.stat().st_size:
-        assert not os.waitpid(child, os.WNOHANG)[0], "it ended by itself"
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-
-folder = pathlib.Path(os.environ["KERAS_HOME"], "datasets")
-hashed = lambda: keras.utils.get_file("hashed.bin", "http://localhost/hashed.bin", file_hash=digest)
-kill(hashed, folder / "hashed.bin")
-half = (folder / "hashed.bin").stat().st_size
-whole = pathlib.Path(hashed()).stat().st_size
-print(f"\\n{half} of {whole}")
-
-images = folder / "fashion-mnist" / "train-images-idx3-ubyte.gz"
-kill(lambda: data.load("fashion_mnist"), images)
-try:
-    data.load("fashion_mnist")
-except InputError as error:
-    print(f"\\n{error}")
-shutil.rmtree(images.parent)
-print(f"\\n{data.load('fashion_mnist')}")
-"""
-
-
-def test_after_a_kill_in_mid_download_the_file_is_whole_or_the_torn_one_is_named(stalling, tmp_path):
-    address, served, asked = stalling
-    random = np.random.default_rng(0)
-    served["hashed.bin"] = random.bytes(100_000)
-    for name, count in (("train", 100), ("t10k", 10)):
-        labels, pixels = bytes(8) + bytes(range(10)) * (count // 10), bytes(16) + random.bytes(count * 28 * 28)
-        served[f"{name}-labels-idx1-ubyte.gz"] = gzip.compress(labels)
-        served[f"{name}-images-idx3-ubyte.gz"] = gzip.compress(pixels)
-    asked |= {name for name in served if not name.startswith(("hashed", "train-images"))}
-
-    command = [sys.executable, "-c", KILLED_DOWNLOADS, address, hashlib.sha256(served["hashed.bin"]).hexdigest()]
-    faster = {"KERAS_BACKEND": "jax"} if importlib.util.find_spec("jax") else {}  # it is there in half the time
-    environment = os.environ | faster | {"PYTHONPATH": str(records.ROOT), "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    *_, error, loaded = [line for line in done.stdout.splitlines() if line.startswith(("fashion", "Fashion"))]
-    half, whole = re.search(r"^(\d+) of (\d+)$", done.stdout, re.MULTILINE).groups()
-    assert 0 < int(half) <= 50_000
-    assert int(whole) == 100_000
-    assert f"remove the folder '{tmp_path}/datasets/fashion-mnist', in which half a file may be left" in error
-    assert loaded.startswith("Fashion-MNIST: 100 training and 10 test images")
 
 
 # --- two at once ---

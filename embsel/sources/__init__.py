@@ -1,1 +1,1 @@
-"""Readers of everything that holds images with labels, as plain arrays; `embsel.data.load` calls and checks them."""
+"""Readers of whatever holds images with labels, as plain arrays: `embsel.data.load` calls them and checks the rest."""

@@ -1,28 +1,26 @@
-"""Readers of data in memory, whatever library keeps it, as plain arrays; `embsel.data.load` calls and checks them."""
+"""Data in memory, whatever library keeps it: arrays, `tf.data`, rows as of a Hugging Face `Dataset`."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from embsel.errors import InputError, as_array, require
-from embsel.sources.folders import named_arrays, split_off
 from embsel.sources.pixels import one_size, stays
 
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+_KERAS_NAMES = {"x_train": "train_images", "y_train": "train_labels", "x_test": "test_images", "y_test": "test_labels"}
 _IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")  # the columns of a row, of which the first that is there
 
 
 def read_objects(source: object, test_fraction: float, size: int | str | None) -> dict:
     """Return the arrays and the class names of data in memory, and a note on what was done; `load` says what it takes.
 
-    Without a test split, `test_fraction` of each class becomes one. Labels without names are numbered in their
-    sorted order, and are the names themselves. Every part is read once, from its beginning to its end.
+    Labels without names are numbered in sorted order, and are the names. Every part is read once, from its beginning.
     """
-    splits, names = _splits(source)
-    given = source if isinstance(source, Mapping) and "train" in source else splits
-    others = ", ".join(str(key) for key in given if key not in splits)
-    notes = [f"Passed over: {others}."] if others else []
+    splits, names, others = _splits(source)
+    notes = [f"Passed over: {', '.join(others)}."] if others else []
     if _are_ready(splits, size):
         images = {split: part[0] if part[0].ndim == 4 else part[0][..., None] for split, part in splits.items()}
         labels = {split: _column(part[1], len(part[0]), split) for split, part in splits.items()}
@@ -37,28 +35,26 @@ def read_objects(source: object, test_fraction: float, size: int | str | None) -
         for parts in (images, labels):
             parts.update(train=parts["train"][~held], test=parts["train"][held])
         notes.append(note)
-    arrays = {f"{split}_{kind}": parts[split] for kind, parts in (("images", images), ("labels", labels))
-              for split in ("train", "test")}
-    return arrays | {"class_names": names, "note": " ".join(filter(None, notes))}
+    found = (parts[split] for split in ("train", "test") for parts in (images, labels))
+    return dict(zip(ARRAYS, found, strict=True)) | {"class_names": names, "note": " ".join(filter(None, notes))}
 
 
-def _splits(source: object) -> tuple[dict[str, object], Sequence[str] | None]:
-    """Return what `source` holds for "train" and perhaps for "test", and the names of its classes if it has them."""
+def _splits(source: object) -> tuple[dict[str, object], Sequence[str] | None, list[str]]:
+    """Return what `source` holds for "train" and maybe "test", its class names, if any, and what else there is."""
     if isinstance(source, Mapping) and "train" not in source:
         arrays = named_arrays(source, "source")
         splits = {split: (arrays[f"{split}_images"], as_array(f"{split}_labels", arrays[f"{split}_labels"]))
                   for split in ("train", "test") if f"{split}_images" in arrays}
-        return splits, arrays.get("class_names")
+        return splits, arrays.get("class_names"), []
     if isinstance(source, Mapping):
         splits = {split: source[split] for split in ("train", "test") if split in source}
-    elif _is_two(source) and not _are_labels(source[1]):
-        splits = dict(zip(("train", "test"), source, strict=True))
     else:
-        splits = {"train": source}
+        pair = _is_two(source) and not _are_labels(source[1])
+        source = splits = dict(zip(("train", "test"), source if pair else [source], strict=False))
     features = getattr(splits["train"], "features", None)  # of a Hugging Face Dataset
     features = features if isinstance(features, Mapping) else {}
     names = (getattr(features.get(key), "names", None) for key in _LABEL)
-    return splits, next(filter(None, names), None)
+    return splits, next(filter(None, names), None), [str(key) for key in source if key not in splits]
 
 
 def _is_two(value: object) -> bool:
@@ -71,12 +67,6 @@ def _are_labels(value: object) -> bool:
     if isinstance(value, (tuple, list)):
         return all(item is None or np.isscalar(item) for item in value)
     return getattr(value, "ndim", 0) in (1, 2)  # two: a column, or one-hot, which `_column` tells from each other
-
-
-def _is_tensorflow(part: object) -> bool:
-    """Return whether `part` is a tf.data.Dataset, which it cannot be unless TensorFlow has been imported."""
-    tensorflow = sys.modules.get("tensorflow")
-    return tensorflow is not None and isinstance(part, tensorflow.data.Dataset)
 
 
 def _are_ready(splits: dict[str, object], size: int | str | None) -> bool:
@@ -92,7 +82,7 @@ def _pictures(splits: dict[str, object], labels: dict[str, list]) -> Iterator[tu
     """Yield a name and the image of each row, split by split, and append its label to the list of its split."""
     for split, part in splits.items():
         for image, label in tqdm(_rows(part, split), f"Reading {split}", unit=" images", delay=2):
-            name = f"{split} image {len(labels[split])}"
+            name = str(image) if isinstance(image, Path) else f"{split} image {len(labels[split])}"
             single = not isinstance(label, (list, tuple)) and np.ndim(label) == 0
             require(single, f"{name}: expected one label, found {label!r}.")
             labels[split].append(label)
@@ -107,7 +97,7 @@ def _rows(part: object, split: str) -> Iterator[tuple[object, object]]:
         require(several, f"{split}_images: expected images, one for each label, found {type(part[0]).__name__}.")
         images = part[0] if hasattr(part[0], "__len__") else list(part[0])
         yield from zip(images, _column(part[1], len(images), split), strict=True)
-    elif _is_tensorflow(part):
+    elif hasattr(part, "as_numpy_iterator"):
         yield from _tensorflow_rows(part, split)
     else:
         rows = isinstance(part, Iterable) and not isinstance(part, (str, bytes, Mapping, np.ndarray))
@@ -118,15 +108,13 @@ def _rows(part: object, split: str) -> Iterator[tuple[object, object]]:
 
 def _tensorflow_rows(part, split: str) -> Iterator[tuple[np.ndarray, object]]:
     """Yield the image and the label of each element of a tf.data.Dataset, or of each row of its batches."""
-    import tensorflow as tf  # here alone, where it has been imported already
-
-    endless = int(part.cardinality()) == tf.data.INFINITE_CARDINALITY
+    endless = part.cardinality() == -1  # tf.data.INFINITE_CARDINALITY
     require(not endless, f"{split}: expected a tf.data.Dataset that ends, found one that repeats for ever; leave out "
                          "repeat(), or add take(n).")
-    dtype = getattr(_cells(part.element_spec, split)[0], "dtype", None)
-    require(dtype == tf.uint8, f"{split}: expected images of uint8, 0 to 255, in the tf.data.Dataset, found "
-            f"{getattr(dtype, 'name', dtype)}. Convert them with map: tf.cast(image, tf.uint8) if they go from 0 to "
-            "255, tf.cast(tf.round(255 * image), tf.uint8) if they go from 0 to 1.")
+    found = getattr(getattr(_cells(part.element_spec, split)[0], "dtype", None), "name", None)
+    require(found == "uint8", f"{split}: expected images of uint8, 0 to 255, in the tf.data.Dataset, found {found}. "
+            "Convert them with map: tf.cast(image, tf.uint8) if they go from 0 to 255, "
+            "tf.cast(tf.round(255 * image), tf.uint8) if they go from 0 to 1.")
     for element in part.as_numpy_iterator():
         image, label = _cells(element, split)
         yield from zip(image, _column(label, len(image), split), strict=True) if np.ndim(label) else [(image, label)]
@@ -155,19 +143,15 @@ def _column(labels: object, count: int, split: str) -> np.ndarray:
     return array.ravel()
 
 
-def _word(label: object, name: str) -> object:
-    """Return a label as it is, and bytes as a word."""
-    try:
-        return label.decode() if isinstance(label, bytes) else label
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: expected a label in UTF-8, found {bytes(label)!r}.") from None
-
-
 def _numbered(labels: dict, names: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return the labels of each split as positions in the class names, and these; bytes are read as UTF-8."""
     arrays = {}
     for split, values in labels.items():
-        array = np.array([_word(value, f"{split} image {row}") for row, value in enumerate(values)])
+        try:
+            array = np.array([value.decode() if isinstance(value, bytes) else value for value in values])
+        except UnicodeDecodeError as error:
+            row, found = list(values).index(error.object), bytes(error.object)
+            raise InputError(f"{split} image {row}: expected a label in UTF-8, found {found!r}.") from None
         require(array.dtype.kind in "biuU", f"{split}_labels: expected integers or strings, found {array.dtype}.")
         arrays[split] = array
     if names is not None and arrays["train"].dtype.kind in "iu":
@@ -176,3 +160,31 @@ def _numbered(labels: dict, names: Sequence[str] | None) -> tuple[dict[str, np.n
     extra = ", ".join(map(str, np.setdiff1d(arrays.get("test", known), known)))
     require(not extra, f"test_labels: expected the classes of the training split, found also {extra}.")
     return {split: np.searchsorted(known, array) for split, array in arrays.items()}, tuple(map(str, known))
+
+
+def named_arrays(found: Mapping, where: str) -> dict:
+    """Return the arrays in `found`, of which the two of the test split may be missing, by their names or by Keras', and
+    `class_names` if there. `where` says in messages where they were looked for."""
+    keys = {_KERAS_NAMES.get(key, key): key for key in found}
+    wanted = ARRAYS if {*ARRAYS[2:]} & {*keys} else ARRAYS[:2]
+    missing = ", ".join(key for key in wanted if key not in keys)
+    require(not missing, f"{where}: expected the arrays {', '.join(ARRAYS)} (the two for testing may be left out); "
+                         f"missing {missing}; found {', '.join(map(str, found)) or 'none'}.")
+    return {key: found[keys[key]] for key in (*wanted, "class_names") if key in keys}
+
+
+def split_off(labels: np.ndarray, fraction: float, where: str) -> tuple[np.ndarray, str]:
+    """Return the mask of the test split to take from images of `labels`, always the same one, and a sentence on it."""
+    held = stratified(labels, fraction, seed=0)
+    require(held.any(), f"{where}: expected a class of two images or more, to split, found none.")
+    return held, (f"There was no test split: {held.sum():,} of the {len(held):,} images, about {fraction:.0%} of each "
+                  "class, became one.")
+
+
+def stratified(labels: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Return a mask of about `fraction` of each class; a class of two or more has images on both sides."""
+    rng, mask = np.random.default_rng(seed), np.zeros(len(labels), bool)  # no library's draws: records rest on these
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        mask[members[:min(len(members) - 1, max(1, round(len(members) * fraction)))]] = True
+    return mask

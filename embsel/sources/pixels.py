@@ -12,27 +12,24 @@ from embsel.errors import InputError, require
 FIT = "fit"  # a size: images that all have one square size in this range stay as they are
 _SMALLEST, _LARGEST, _USUAL = 24, 64, 32  # pixels; all others become 32x32, the size that the paper's networks are for
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # no other decoder is tried
-_WHOLE = " If they go from 0 to 255, convert them: images.astype('uint8')."
 _CONVERT = {  # by the kind of a dtype
     "f": " Convert them: (255 * images).round().astype('uint8') if they go from 0 to 1, else "
          "images.round().astype('uint8').",
-    "i": _WHOLE, "u": _WHOLE,
+    **dict.fromkeys("iu", " If they go from 0 to 255, convert them: images.astype('uint8')."),
 }
 
 
-def one_size(
-    pictures: Iterable[tuple[str, object]], size: int | str | None, *, colour: bool = False
-) -> tuple[np.ndarray, str]:
-    """Return pictures as uint8 (N, H, W, C), with C 3 if `colour` or if one of them has colours, else 1; and a note.
+def one_size(pictures: Iterable[tuple[str, object]], size: int | str | None) -> tuple[np.ndarray, str]:
+    """Return pictures as uint8 (N, H, W, C), C 3 if one of them is a file or has colours, else 1; and a note.
 
     `pictures`: pairs of a name, for messages, and what `decode` takes; read one at a time, and held at the final size.
     `size`: each is scaled until its longer side has so many pixels, and padded with black to a square; with `FIT` that
     is 32 pixels, unless all fit as they are; with None they must share one size. The note says in sentences what was
     done to the pictures, "" if nothing was. Raises `InputError`, which names the picture.
     """
-    images, seen, first, side = [], set(), None, _USUAL if size == FIT else size
+    images, seen, first, colour, side = [], set(), None, False, _USUAL if size == FIT else size
     for name, picture in pictures:
-        image = decode(name, picture)
+        image, colour = decode(name, picture), colour or isinstance(picture, Path)
         first = first or image.shape[:2]
         seen.add(image.shape[:2])
         require(size is not None or len(seen) == 1, f"{name}: expected {first} pixels (height, width), as in the first "
@@ -42,7 +39,11 @@ def one_size(
     sentences, grey = [], sum(image.ndim == 2 for image in images)
     if len(seen) > 1 or not stays(first, size):
         images = [_padded("", image, side) for image in images]  # those too that would have fitted among their like
-        sentences.append(_scaled(seen, side))
+        smallest, *_, largest = sorted(seen, key=lambda shape: (shape[0] * shape[1], shape)) * 2
+        low, high = (f"{width}x{height}" for height, width in (smallest, largest))
+        which = low if len(seen) == 1 else f"{len(seen):,} sizes, from {low} to {high}"
+        how = "scaled" if all(height == width for height, width in seen) else "scaled and padded"
+        sentences.append(f"The images have {which} pixels (width x height); each was {how} to {side}x{side}.")
     if grey and (colour or grey < len(images)):
         which = f"All {grey:,}" if grey == len(images) else f"{grey:,} of the {len(images):,}"
         sentences.append(f"{which} images {'was' if grey == 1 else 'were'} grey and became RGB.")
@@ -63,8 +64,9 @@ def decode(name: str, picture: Path | Image.Image | np.ndarray) -> np.ndarray:
     or what NumPy makes into that. Raises `InputError` for anything else; `name` says in it which picture it is.
     """
     if isinstance(picture, (Path, Image.Image)):
+        file = isinstance(picture, Path)  # which is to be closed, as the caller's image is not
         try:
-            with _opened(picture) as image:
+            with Image.open(picture, formats=_FORMATS) if file else contextlib.nullcontext(picture) as image:
                 require(not image.mode.startswith(("I", "F")), f"8 bits a channel expected, mode {image.mode} found")
                 image = ImageOps.exif_transpose(image)  # photographs lie on their side without it
                 if image.mode in ("1", "L", "LA"):
@@ -85,11 +87,6 @@ def decode(name: str, picture: Path | Image.Image | np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else image[..., 0] if image.shape[-1] == 1 else image[..., :3]
 
 
-def _opened(picture: Path | Image.Image) -> contextlib.AbstractContextManager[Image.Image]:
-    """Return an image to use in a `with` statement, which closes a file, but not the caller's image."""
-    return Image.open(picture, formats=_FORMATS) if isinstance(picture, Path) else contextlib.nullcontext(picture)
-
-
 def _padded(name: str, image: np.ndarray, side: int) -> np.ndarray:
     """Return an image (H, W) or (H, W, 3) scaled to fit into a square of `side` pixels, its middle, the rest black."""
     height, width = image.shape[:2]
@@ -98,13 +95,3 @@ def _padded(name: str, image: np.ndarray, side: int) -> np.ndarray:
     require(max(height, width) < 2 * side * min(height, width), f"{name}: expected an image less than {2 * side} times "
             f"as long as wide, to be scaled to {side}x{side}, found {width}x{height} pixels (width x height).")
     return np.asarray(ImageOps.pad(Image.fromarray(image), (side, side)))
-
-
-def _scaled(seen: set[tuple[int, int]], side: int) -> str:
-    """Return the sentence on pictures of the shapes (H, W) in `seen` that were brought to squares of `side` pixels."""
-    shapes = sorted(seen, key=lambda shape: (shape[0] * shape[1], shape))
-    low, high = (f"{width}x{height}" for height, width in (shapes[0], shapes[-1]))
-    how = "scaled" if all(height == width for height, width in shapes) else "scaled and padded"
-    which = (f"The images have {low} pixels" if len(shapes) == 1 else
-             f"The images have {len(shapes):,} sizes, from {low} to {high} pixels")
-    return f"{which} (width x height); each was {how} to {side}x{side}."

@@ -1,13 +1,15 @@
-"""The built-in sets: ten or twenty classes of drawn shapes, as plain arrays; `embsel.data.shapes` makes the `Dataset`.
+"""The built-in sets: ten or twenty classes of drawn shapes.
 
-Only + - * / sqrt, min and max touch a pixel: these are exact in IEEE arithmetic, so that one seed gives the same bytes,
-hence the same fingerprint, on every machine. (In sin, exp and matrix products the last bit may differ; the sines and
-cosines of angles are therefore rounded.)
+Only + - * / sqrt, min and max touch a pixel: these are exact in IEEE arithmetic, so that one seed gives the same bytes
+on every machine. (In sin, exp and matrix products the last bit may differ: those of angles are therefore rounded.)
 """
 
 from math import cos, pi, sin
 
 import numpy as np
+
+from embsel.errors import whole
+from embsel.sources.memory import ARRAYS
 
 
 def _length(u, v):
@@ -43,24 +45,20 @@ SHAPES = {  # signed distance at (u, v) to the outline, negative inside, of a sh
     "pill": lambda u, v: _length(u, np.maximum(np.abs(v) - 0.65, 0)) - 0.32,
 }
 LINE = 0.1  # half the width of an outline
-OUTLINED = {  # the same shapes, of which only the outline is drawn
-    f"outlined {name}": lambda u, v, shape=shape: np.abs(shape(u, v)) - LINE for name, shape in SHAPES.items()
-}
+OUTLINED = {f"outlined {name}": lambda u, v, of=of: np.abs(of(u, v)) - LINE for name, of in SHAPES.items()}
 
 
-def drawn_arrays(train: int, test: int, size: int, seed: int, outlined: bool = False) -> dict[str, np.ndarray]:
-    """Return the arrays of a `Dataset`: images uint8 (N, `size`, `size`, 3), labels int64 (N,), of equally many shapes,
-    with `outlined` each of them filled and as an outline.
-
-    The test set has a stream of random numbers of its own, so that it is the same for any number of training images.
-    """
-    classes = len(SHAPES | OUTLINED) if outlined else len(SHAPES)
-    rng, labels = np.random.default_rng([seed, 0]), np.arange(train) % classes
+def drawn_arrays(train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0, outlined: bool = False) -> dict:
+    """Return images uint8 (N, `size`, `size`, 3) and labels int64 (N,) of equally many shapes, with `outlined` each of
+    them filled and as an outline, and the class names. The test set is the same for any number of training images."""
+    names = tuple(SHAPES | OUTLINED if outlined else SHAPES)
+    train, test = whole("train", train, len(names)), whole("test", test, len(names))
+    size, seed = whole("size", size, 8), whole("seed", seed, 0)
+    rng, test_rng = (np.random.default_rng([seed, stream]) for stream in (0, 1))
+    labels, test_labels = np.arange(train) % len(names), test_rng.permutation(np.arange(test) % len(names))
     images, order = _draw(labels, size, rng), rng.permutation(train)
-    rng = np.random.default_rng([seed, 1])
-    test_labels = rng.permutation(np.arange(test) % classes)
-    return {"train_images": images[order], "train_labels": labels[order],
-            "test_images": _draw(test_labels, size, rng), "test_labels": test_labels}
+    arrays = images[order], labels[order], _draw(test_labels, size, test_rng), test_labels
+    return dict(zip(ARRAYS, arrays, strict=True)) | {"class_names": names}
 
 
 def _draw(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +68,6 @@ def _draw(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray
 
 def _draw_block(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     n, axis = len(labels), np.arange(size, dtype=np.float32)
-    v, u = np.meshgrid(axis, axis, indexing="ij")
 
     def uniform(low, high, *shape):
         return low + (high - low) * rng.random((n, *shape), np.float32)
@@ -79,7 +76,7 @@ def _draw_block(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.n
         """Pixel coordinates (n, size, size) from a random centre, in random directions."""
         angle = 2 * pi * rng.random(n)
         c, s = (np.round(f(angle), 6).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
-        x, y = (axis - uniform((0.5 - spread) * size, (0.5 + spread) * size, 1, 1) for axis in (u, v))
+        x, y = (at - uniform((0.5 - spread) * size, (0.5 + spread) * size, 1, 1) for at in (axis, axis[:, None]))
         along = uniform(1 - stretch, 1 + stretch, 1, 1)
         return (c * x + s * y) * along, (c * y - s * x) / along
 
