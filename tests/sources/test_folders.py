@@ -58,6 +58,16 @@ def test_every_format_is_read_and_strays_are_said(pets):
         assert np.abs(loaded.train_images[row].astype(int) - colour).max() <= 4  # JPEG and WebP round
 
 
+def test_a_folder_of_grey_files_becomes_rgb_and_palettes_make_no_noise(tmp_path, recwarn):
+    for number in range(2):
+        save(tmp_path / "train" / "cat" / f"{number}.png", 77, "L")
+        save(tmp_path / "test" / "cat" / f"{number}.png", 77, "P", transparency=bytes(256))
+    loaded = load(tmp_path)
+    assert (loaded.train_images.shape, loaded.note) == ((2, 6, 5, 3), "2 of the 4 images were grey and became RGB.")
+    assert load(tmp_path / "train").note.startswith("All 2 images were grey and became RGB. There was no test split")
+    assert list(recwarn) == []
+
+
 @pytest.fixture
 def mess(tmp_path):
     """A folder `mess` of `<class>/*`: 12 cats, 5 dogs, 1 newt; other sizes, kinds and formats; and what is no image."""
