@@ -137,8 +137,9 @@ def test_other_splits_are_passed_over_and_said(split):
     source = Cards(validation=split[1], train=split[0], unsupervised=None)
     loaded = load(source | {"test": split[1]})
     assert (loaded.fingerprint, loaded.note) == (load(split).fingerprint, "Passed over: validation, unsupervised.")
-    assert load(source).note == ("Passed over: validation, unsupervised. There was no test split: 2 of the 12 images, "
-                                 "about 17% of each class, became one.")
+    assert load(source, image_size=6).note == (
+        "The images have 5x6 pixels (width x height); each was scaled and padded to 6x6. Passed over: validation, "
+        "unsupervised. There was no test split: 2 of the 12 images, about 17% of each class, became one.")
 
 
 # --- labels and class names ---
