@@ -100,6 +100,7 @@ def test_what_keras_downloads_has_its_name_and_its_classes(monkeypatch, name, sh
     monkeypatch.setattr(f"embsel.backend.keras.datasets.{name}", download)
     loaded = load(name)
     assert (loaded.name, len(loaded.class_names), loaded.class_names[2]) == (shown, classes, third)
+    assert "_" not in "".join(loaded.class_names)
     np.testing.assert_array_equal(loaded.train_images, x if x.ndim == 4 else x[..., None])
     np.testing.assert_array_equal(loaded.test_labels, y_test)
     assert load(name, image_size=6).test_images.shape == (8, 6, 6, loaded.train_images.shape[-1])

@@ -61,7 +61,7 @@ def test_every_format_is_read_and_strays_are_said(pets):
 def test_a_folder_of_grey_files_becomes_rgb_and_palettes_make_no_noise(tmp_path, recwarn):
     for number in range(2):
         save(tmp_path / "train" / "cat" / f"{number}.png", 77, "L")
-        save(tmp_path / "test" / "cat" / f"{number}.png", 77, "P", transparency=bytes(256))
+        save(tmp_path / "test" / "cat" / f"{number}.png", 77, "P", transparency=b"\x80" * 256)
     loaded = load(tmp_path)
     assert (loaded.train_images.shape, loaded.note) == ((2, 6, 5, 3), "2 of the 4 images were grey and became RGB.")
     assert load(tmp_path / "train").note.startswith("All 2 images were grey and became RGB. There was no test split")
