@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from embsel import chunks, images
+from embsel import images
 from embsel.backend import BACKEND, keras
 from embsel.errors import InputError, as_array, require, whole
 from embsel.files import replacing
+from embsel.scale import chunks
 
 ops = keras.ops
 

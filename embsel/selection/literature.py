@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 from embsel.errors import as_array, require, whole
-from embsel.rows import as_floats, door, per_class, strongest
+from embsel.selection.contract import as_floats, door, per_class, strongest
 
 NEIGHBOURS = 20  # that TypiClust measures typicality by
 PASSES = 10  # of k-means over the rows: more change next to nothing

@@ -22,9 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from embsel import chunks, coresets, errors
+from embsel import errors
 from embsel.errors import unknown
-from embsel.rows import Selector, as_floats, door, per_class, shares, strongest
+from embsel.scale import chunks
+from embsel.selection import literature as coresets
+from embsel.selection.contract import Selector, as_floats, door, per_class, shares, strongest
 
 DUPLICATES = ("drop", "keep", "refill")
 GROUP_ROWS = 32  # rows that share one maximum in `group_maxima`; a multiple of 4

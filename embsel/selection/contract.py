@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embsel import chunks
 from embsel.errors import InputError, as_array, require, whole
+from embsel.scale import chunks
 
 TOO_LARGE = 1e15  # float32 holds the squared distance of values below it, whatever their number
 
