@@ -2,12 +2,11 @@
 
 The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
 gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
-this room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
+this is also a program, which splits the processor and prints as JSON what `compare` returns, in float64::
 
     python -m embsel.parallel --backend jax --devices 1 2 4
 
-It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions,
-not before it is known which backend it gets.
+It trains, so it is no part of `embsel.scale`; Keras is imported where it is used, once its backend is known.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,22 +25,19 @@ from embsel.errors import require, whole
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
-# Of a gap, in float64: far above what rounding leaves there, far below what anything else does. In float32 no number
-# would do: on some processors one rounding sends one image another way through a ReLU, and the gap is 2e-2.
+# Far above what rounding leaves of a gap in float64, far below what anything else does. In float32 no number would do:
+# one rounding can send one image another way through a ReLU, and the gap is 2e-2.
 TOLERANCE = 1e-9
 OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """One training: `loss`, the mean over the steps so far, after each step; `start` and `end`, the network's variables
-    before and after; `devices`, how many hold them.
-    """
+class Fitted(NamedTuple):
+    """One training."""
 
-    loss: list[float]
-    start: list[np.ndarray]
-    end: list[np.ndarray]
-    devices: int
+    loss: list[float]  # after each step, the mean over the steps so far
+    start: list[np.ndarray]  # the network's variables before
+    end: list[np.ndarray]  # and after
+    devices: int  # that hold them
 
 
 def in_float64() -> None:
@@ -149,10 +145,8 @@ def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
 
 
 def compare(counts: Sequence[int]) -> list[dict]:
-    """Train with the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ.
-
-    Each entry has `arm`, `devices`, `loss` and its `gaps` to the first. The ways that differ: the batches in another
-    order and, on TensorFlow, batch norm that each of several devices does for itself.
+    """Train by the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ: batches
+    in another order; on TensorFlow, batch norm by each device for itself. Each has `arm`, `devices`, `loss` and `gaps`.
     """
     from embsel.backend import BACKEND
 
@@ -167,10 +161,10 @@ def compare(counts: Sequence[int]) -> list[dict]:
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
     """Return what `compare` returns in a process of its own; RuntimeError with the end of its messages if it fails."""
-    command = [sys.executable, "-m", "embsel.parallel", "--backend", backend, "--devices", *map(str, counts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["-m", "embsel.parallel", "--backend", backend, "--devices", *map(str, counts)]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -46,7 +46,7 @@ def faults(code):
 
 def test_nothing_that_is_read_is_executed(root):
     found = []
-    for path in [*root.glob("embsel/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
+    for path in [*root.glob("embsel/**/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
         name = path.relative_to(root).as_posix()
         for line, what in faults(path.read_text("utf-8")):
             own = name.startswith("tests/") and what == "exec"  # of the book's own text
