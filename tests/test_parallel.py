@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from embsel import parallel, training
-from embsel.errors import InputError
 
 FAR = 1e6  # what should differ, differs by so many times as much as may come of rounding
 PROCESSORS = {
@@ -83,11 +82,6 @@ def test_gaps_are_shares_of_what_training_moved():
     found = parallel.gaps(other, first)
     assert found == pytest.approx({"loss_gap": 0.1, "weight_gap": 0.1})
     assert parallel.gaps(first, first) == {"loss_gap": 0, "weight_gap": 0}
-
-
-def test_more_devices_than_there_are_are_refused():
-    with pytest.raises(InputError, match="found 1000"):
-        parallel.across(1000)
 
 
 @pytest.mark.parametrize("kinds", [["CPU", "GPU", "GPU"], ["CPU", "CPU"]])
