@@ -2,20 +2,14 @@
 
 The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
 gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
-this is also a program, which splits the processor and prints as JSON what `compare` returns, in float64::
-
-    python -m embsel.parallel --backend jax --devices 1 2 4
-
-It trains, so it is no part of `embsel.scale`; Keras is imported where it is used, once its backend is known.
+`measure` begins a process, and Keras is imported where it is used. As it trains, this is no part of `embsel.scale`.
 """
 
-import argparse
 import contextlib
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -160,28 +154,18 @@ def compare(counts: Sequence[int]) -> list[dict]:
 
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
-    """Return what `compare` returns in a process of its own; RuntimeError with the end of its messages if it fails."""
-    command = ["-m", "embsel.parallel", "--backend", backend, "--devices", *map(str, counts)]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Return what `compare` returns in a process of its own, with this backend and as many virtual devices as needed;
+    InputError if one of `counts` does not divide the batch, as each device is to have the same share.
+    """
+    for count in counts:
+        require(count > 0 and not BATCH % count, f"counts: expected divisors of the batch of {BATCH}, found {count}.")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_begin, backend, counts).result()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the comparison on one line."""
-    parser = argparse.ArgumentParser("python -m embsel.parallel", description="Compare one device with several.")
-    parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help=f"numbers that divide {BATCH}")
-    options = parser.parse_args(arguments)
-    for count in options.devices:
-        if count < 1 or BATCH % count:
-            parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
-    os.environ["KERAS_BACKEND"] = options.backend
+def _begin(backend: str, counts: Sequence[int]) -> list[dict]:
+    os.environ["KERAS_BACKEND"] = backend
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries log there is for no page; an error travels by itself
     in_float64()
-    split_processor(max(options.devices))
-    print(json.dumps(compare(options.devices)))
-
-
-if __name__ == "__main__":
-    main()
+    split_processor(max(counts))
+    return compare(counts)

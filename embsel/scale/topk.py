@@ -202,23 +202,19 @@ def best_rows(embeddings, depth: int) -> np.ndarray:
             here = best_of_chunk(chunk, depth, offset, maxima)
             best, waiting = merge(_insert(best, waiting), here, depth) if best else here, []
             continue
-        waiting += _above(chunk, promising, best.values[-1], offset)
+        waiting.append(_above(chunk, promising, best.values[-1], offset))
         if sum(len(rows) for _, rows, _ in waiting) > best.rows.size:
             best, waiting = _insert(best, waiting), []
     return _insert(best, waiting).rows
 
 
-def _above(chunk: np.ndarray, promising: np.ndarray, weakest: np.ndarray, offset: int) -> list[tuple]:
+def _above(chunk: np.ndarray, promising: np.ndarray, weakest: np.ndarray, offset: int) -> tuple:
     """The values above `weakest` (n,) in the groups that are `promising` (groups, n): values, rows and elements."""
-    found = []
-    groups, elements = np.nonzero(promising)
-    for i in range(0, len(groups), 2**15):  # so many at a time need a few megabytes
-        group, element = groups[i : i + 2**15, None], elements[i : i + 2**15, None]
-        rows = group * GROUP_ROWS + np.arange(GROUP_ROWS)
-        values = chunk[np.minimum(rows, len(chunk) - 1), element]
-        above = (values > weakest[element]) & (rows < len(chunk))
-        found.append((values[above], rows[above] + offset, np.broadcast_to(element, rows.shape)[above]))
-    return found
+    groups, elements = (numbers[:, None] for numbers in np.nonzero(promising))
+    rows = groups * GROUP_ROWS + np.arange(GROUP_ROWS)
+    values = chunk[np.minimum(rows, len(chunk) - 1), elements]
+    above = (values > weakest[elements]) & (rows < len(chunk))
+    return values[above], rows[above] + offset, np.broadcast_to(elements, rows.shape)[above]
 
 
 def _insert(best: Best, waiting: list[tuple]) -> Best:

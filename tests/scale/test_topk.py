@@ -84,15 +84,6 @@ def test_a_small_chunk_starts_no_thread(monkeypatch):
         started.clear()
 
 
-def test_picking_looks_at_few_values(monkeypatch):
-    """Of 4,000 rows at the top of the pyramid at most 4 groups for each row of a share, below it the best groups."""
-    seen, look = [], topk.strongest
-    monkeypatch.setattr(topk, "GROUP_ROWS", 4)
-    monkeypatch.setattr(topk, "strongest", lambda values, count: seen.append(len(values)) or look(values, count))
-    topk.pick(np.random.default_rng(0).normal(size=(4000, 3)), 30, once=True)
-    assert seen == [63, 80, 80, 80] * 3  # maxima of 64 rows, then twice ten groups of four at each step
-
-
 def test_rows_are_taken_out_only_where_a_list_is_used_up(monkeypatch):
     taken, take = [], topk._take
     monkeypatch.setattr(topk, "_take", lambda *args: taken.append(args[1]) or take(*args))

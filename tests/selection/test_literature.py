@@ -13,28 +13,9 @@ from scipy.cluster.vq import kmeans2
 from scipy.spatial.distance import cdist, pdist
 
 from embsel.errors import InputError
-from embsel.selection import (
-    density_typical,
-    dispersion,
-    el2n,
-    el2n_easiest,
-    facility_location,
-    farthest_first,
-    kmeans_prototypes,
-    literature,
-    margin,
-)
+from embsel.selection import dispersion, el2n, el2n_easiest, facility_location, farthest_first, literature, margin
 
 # --- definitions: slow and plain ---
-
-
-def farthest_by_definition(embeddings, k):
-    mean = embeddings.mean(axis=0)
-    picked = [min(range(len(embeddings)), key=lambda row: math.dist(embeddings[row], mean))]
-    while len(picked) < k:
-        others = [row for row in range(len(embeddings)) if row not in picked]
-        picked.append(max(others, key=lambda row: min(math.dist(embeddings[row], embeddings[pick]) for pick in picked)))
-    return picked
 
 
 def covering_by_definition(embeddings, k):
@@ -70,14 +51,7 @@ def blobs(seed):
 # --- farthest first ---
 
 
-@given(st.integers(1, 3), st.integers(0, 2**32), st.data())
-def test_farthest_first_is_its_definition_and_takes_the_lowest_of_equals(elements, seed, data):
-    embeddings = np.random.default_rng(seed).integers(0, 4, (16, elements))  # 16: their mean is exact as well
-    k = data.draw(st.integers(1, 16))
-    assert farthest_first(embeddings, k).tolist() == farthest_by_definition(embeddings, k)
-
-
-@pytest.mark.parametrize(("rows", "elements", "k"), [(2000, 216, 300), (3000, 3, 200)])
+@pytest.mark.parametrize(("rows", "elements", "k"), [(2000, 216, 300), (3000, 3, 200), (64, 1, 64)])
 def test_farthest_first_equals_an_independent_implementation(rows, elements, k):
     """Farthest-point sampling, as point clouds are thinned out by it; told where to begin, it takes the last of equals.
 
@@ -85,14 +59,14 @@ def test_farthest_first_equals_an_independent_implementation(rows, elements, k):
     """
     embeddings = np.random.default_rng(7).integers(0, 100, (rows, elements)).astype(np.float32)
     found = rows - 1 - farthest_first(embeddings, k)
+    assert rows - 1 - found[0] == cdist(embeddings, [embeddings.mean(axis=0, dtype=float)]).argmin()
     backwards = np.ascontiguousarray(embeddings[::-1])
     assert fpsample.fps_sampling(backwards, k, start_idx=int(found[0])).tolist() == found.tolist()
 
 
 def test_farthest_first_loses_no_digits_far_from_zero():
     grid = np.array([[0, 0], [3, 0], [0, 5], [-8, 0], [1, 1]], np.float32)
-    expected = farthest_by_definition(grid, 5)
-    assert farthest_first(grid, 5).tolist() == farthest_first(grid + np.float32(2**20), 5).tolist() == expected
+    assert farthest_first(grid, 5).tolist() == farthest_first(grid + np.float32(2**20), 5).tolist() == [0, 3, 2, 1, 4]
 
 
 # --- clusters ---
@@ -104,7 +78,7 @@ def test_prototypes_are_those_of_another_k_means(seed, monkeypatch):
     embeddings = blobs(100 + seed)
     groups, centres = clusters_by_scipy(embeddings, 7, seed)
     lengths = cdist(embeddings, centres).min(axis=1)
-    found = kmeans_prototypes(embeddings, 7, seed=seed)
+    found = literature.kmeans_prototypes(embeddings, 7, seed=seed)
     assert sorted(groups[found]) == list(range(7)), "one of each cluster"
     shortest = [lengths[groups == groups[row]].min() for row in found]
     assert lengths[found] == pytest.approx(shortest), "in a cluster of two, both are as near to its centre"
@@ -114,7 +88,7 @@ def test_prototypes_are_those_of_another_k_means(seed, monkeypatch):
 def test_fewer_distinct_rows_than_clusters_give_second_rows():
     embeddings = np.repeat([[0.0], [5.0], [9.0]], [4, 1, 2], axis=0)
     with warnings.catch_warnings(action="error"):
-        assert sorted(kmeans_prototypes(embeddings, 5, seed=3).tolist()) == [0, 1, 4, 5, 6]
+        assert sorted(literature.kmeans_prototypes(embeddings, 5, seed=3).tolist()) == [0, 1, 4, 5, 6]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0, 1, 2.5, np.inf])), min_size=1, max_size=30), st.data())
@@ -135,18 +109,18 @@ def test_typical_rows_are_those_of_the_definition(seed, monkeypatch):
         others = sorted(math.dist(point, embeddings[r]) for r in np.flatnonzero(groups == groups[row]) if r != row)
         apart.append(np.mean(others[:4]) if others else np.inf)
     expected = in_turn_by_definition(groups, np.array(apart), 20)
-    assert density_typical(embeddings, 20, seed=seed, clusters=6).tolist() == expected
+    assert literature.density_typical(embeddings, 20, seed=seed, clusters=6).tolist() == expected
 
 
 def test_a_row_alone_is_the_least_typical():
     embeddings = np.concatenate([[[1e3, 1e3]], np.random.default_rng(0).normal(size=(20, 2))])
-    assert density_typical(embeddings, 21, clusters=2, seed=1)[-1] == 0
+    assert literature.density_typical(embeddings, 21, clusters=2, seed=1)[-1] == 0
 
 
 def test_a_number_of_clusters_is_one():
     for wrong in (0, 2.0, None):
         with pytest.raises(InputError, match="clusters: expected a whole number of at least 1"):
-            density_typical(np.eye(9), 3, clusters=wrong)
+            literature.density_typical(np.eye(9), 3, clusters=wrong)
 
 
 # --- facility location ---
@@ -197,9 +171,6 @@ SURE = np.array([[0.9, 0.1, 0], [0.5, 0.5, 0], [0.4, 0.3, 0.3], [0, 0, 1], [0.1,
 
 def test_margin_picks_what_lies_between_two_classes():
     assert margin(SURE, 5).tolist() == [1, 2, 4, 0, 3]
-    p = np.random.default_rng(0).dirichlet(np.ones(4), 50)
-    gaps = [sorted(row)[-1] - sorted(row)[-2] for row in p]
-    assert margin(p, 20).tolist() == sorted(range(50), key=gaps.__getitem__)[:20]
 
 
 def test_el2n_picks_the_largest_or_smallest_errors():

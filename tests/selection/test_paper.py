@@ -8,20 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kinds import KINDS, LAYOUTS, reference
 
+from embsel import selection
 from embsel.scale import topk
-from embsel.selection import (
-    DUPLICATES,
-    SELECTORS,
-    equation_4,
-    pair_activations,
-    paper,
-    pca_activations,
-    penalised_activations,
-    per_class,
-    random_subset,
-    stratified_random,
-    top_activations,
-)
+from embsel.selection import DUPLICATES, equation_4, paper, per_class, top_activations
 
 # (N, n, k): the second k cannot be shared out evenly
 SHAPES = [(40, 4, 12), (40, 4, 15), (30, 7, 3), (23, 5, 23), (25, 1, 9), (25, 1, 25), (1, 6, 1), (1, 1, 1), (5, 12, 5)]
@@ -109,36 +98,24 @@ def pairs_by_definition(embeddings, k):
 def test_pairs_are_those_of_their_definition(kind):
     for rows, elements, k in SHAPES:
         embeddings = KINDS[kind](np.random.default_rng(5), (rows, elements)).astype(float)
-        assert pair_activations(embeddings, k).tolist() == pairs_by_definition(embeddings, k), (rows, elements, k)
-
-
-def test_a_pair_wants_both_of_its_elements_whatever_their_units():
-    embeddings = np.array([[9, 0], [0, 9], [5, 5], [1, 1], [0, 0]])
-    assert pair_activations(embeddings, 2).tolist() == pair_activations(embeddings * [1, 100], 2).tolist() == [2, 3]
+        assert selection.pair_activations(embeddings, k).tolist() == pairs_by_definition(embeddings, k)
 
 
 def test_busy_rows_are_penalised_as_said():
-    embeddings = np.random.default_rng(3).normal(size=(60, 7)) ** 3
-    activations = standardised(embeddings)
-    for high, penalty in ((2.0, 0.1), (0.5, 0.4), (0.5, 0.0)):
-        penalised = activations - penalty * (activations > high).sum(axis=1, keepdims=True)
-        found = penalised_activations(embeddings, 20, high=high, penalty=penalty)
-        assert found.tolist() == reference(penalised, 20, "refill")
-    assert found.tolist() == top_activations(embeddings, 20).tolist(), "without a penalty, that is the filter"
-
-
-def test_the_defaults_of_the_penalty_are_those_it_names():
     embeddings = np.random.default_rng(3).normal(size=(500, 20)) ** 3
-    found = penalised_activations(embeddings, 100).tolist()
-    assert found == penalised_activations(embeddings, 100, high=2.0, penalty=0.1).tolist()
-    for other in ({"high": 1.0}, {"high": 3.0}, {"penalty": 1.1}, {"penalty": -0.9}):
-        assert found != penalised_activations(embeddings, 100, **other).tolist()
+    activations, usual = standardised(embeddings), {"high": 2.0, "penalty": 0.1}
+    for other in ({}, {"high": 1.0}, {"high": 3.0}, {"penalty": 1.1}, {"penalty": 0.0}):
+        high, penalty = (usual | other).values()
+        penalised = activations - penalty * (activations > high).sum(axis=1, keepdims=True)
+        found = selection.penalised_activations(embeddings, 100, **other)
+        assert found.tolist() == reference(penalised, 100, "refill"), other
+    assert found.tolist() == top_activations(embeddings, 100).tolist(), "without a penalty, that is the filter"
 
 
 def test_a_row_is_busy_above_the_limit_not_at_it():
     at_the_limit = np.array([[4.0, 4], [-1, -1], [-1, -1], [-1, -1], [-1, -1]])  # two standard deviations, exactly
-    assert penalised_activations(at_the_limit, 1, penalty=3.0).tolist() == [0]
-    assert penalised_activations(at_the_limit, 1, high=1.9, penalty=3.0).tolist() == [1]
+    assert selection.penalised_activations(at_the_limit, 1, penalty=3.0).tolist() == [0]
+    assert selection.penalised_activations(at_the_limit, 1, high=1.9, penalty=3.0).tolist() == [1]
 
 
 def test_principal_components_are_those_computed_otherwise():
@@ -151,8 +128,8 @@ def test_principal_components_are_those_computed_otherwise():
     signs = np.sign(axes[np.arange(3), np.abs(axes).argmax(axis=1)])
     components = z @ (signs[:, None] * axes).T
     expected = reference(np.hstack([components, -components]), 24, "refill")
-    assert pca_activations(embeddings, 24).tolist() == expected
-    assert pca_activations(np.repeat(embeddings, 2, axis=1), 24).tolist() == expected, "a twin element says nothing new"
+    for elements in (1, 2):  # a twin element says nothing new
+        assert selection.pca_activations(np.repeat(embeddings, elements, axis=1), 24).tolist() == expected
 
 
 # --- chance ---
@@ -162,7 +139,7 @@ def test_principal_components_are_those_computed_otherwise():
 def test_each_class_gets_the_share_of_the_largest_remainders(labels, data, seed):
     labels, sizes = np.array(labels), np.bincount(labels)
     k = data.draw(st.integers(1, len(labels)))
-    for draw in (stratified_random, per_class(random_subset)):
+    for draw in (selection.stratified_random, per_class(selection.random_subset)):
         picked = draw(np.zeros((len(labels), 1)), k, labels=labels, seed=seed)
         assert len(picked) == len(set(picked.tolist())) == k
         down, remainder = np.divmod(k * sizes, len(labels))
@@ -174,12 +151,12 @@ def test_each_class_gets_the_share_of_the_largest_remainders(labels, data, seed)
 
 def test_fewer_rows_than_classes_favour_none():
     labels = np.repeat(10 ** np.arange(8), 5)  # with gaps
-    picked = [labels[stratified_random(np.zeros((40, 1)), 3, labels=labels, seed=seed)] for seed in range(60)]
+    picked = [labels[selection.stratified_random(np.zeros((40, 1)), 3, labels=labels, seed=seed)] for seed in range(60)]
     assert {len(set(each.tolist())) for each in picked} == {3}
     assert set(np.concatenate(picked).tolist()) == set(labels.tolist())
 
 
-@pytest.mark.parametrize("draw", [random_subset, stratified_random])
+@pytest.mark.parametrize("draw", [selection.random_subset, selection.stratified_random])
 def test_random_picks_are_uniform_and_ascending(draw):
     rows, k, seeds = 100, 10, 2000
     labels = np.arange(rows) % 5
@@ -195,17 +172,12 @@ def test_random_picks_are_uniform_and_ascending(draw):
 # --- class by class ---
 
 
-def test_each_class_is_given_what_the_selector_would_pick_in_it():
+def test_each_class_is_given_what_the_selector_would_pick_in_it_knobs_and_all():
     rng = np.random.default_rng(7)
     embeddings, labels = rng.normal(size=(60, 4)), rng.permutation(np.repeat([3, 5, 9], [30, 20, 10]))
-    expected = []
-    for label, share in [(3, 9), (5, 6), (9, 3)]:
-        rows = np.flatnonzero(labels == label)
-        expected += rows[top_activations(embeddings[rows], share)].tolist()
-    assert SELECTORS["top_activations_per_class"](embeddings, 18, labels=labels).tolist() == expected
-
-
-def test_knobs_are_passed_on_to_each_class():
-    embeddings, labels = np.tile(np.arange(12.0)[:, None], 3), np.arange(12) % 2
-    kept = per_class(top_activations)(embeddings, 12, labels=labels, duplicates="keep")
-    assert kept.tolist() == 3 * [10, 8] + 3 * [11, 9]
+    for policy in DUPLICATES:
+        expected = []
+        for label, share in [(3, 9), (5, 6), (9, 3)]:
+            rows = np.flatnonzero(labels == label)
+            expected += rows[top_activations(embeddings[rows], share, duplicates=policy)].tolist()
+        assert per_class(top_activations)(embeddings, 18, labels=labels, duplicates=policy).tolist() == expected
