@@ -3,7 +3,7 @@
 A room for each step of the way; arrows point one way only::
 
     pixels ──► files, sources ──► data ──► images ──► models ──► training ──► experiments ──► report ──► plots
-             chunks ──► rows, coresets ──► selection ──► records, suites ──────┘                └──► tryout
+                              scale ──► selection ──► records, suites ─────────┘                └──► tryout
 
 Import the rooms, not their contents: ``from embsel import data, selection``. Importing `embsel` itself, `embsel.data`
 or `embsel.selection` does not import Keras, nor scikit-learn before a selector needs it.

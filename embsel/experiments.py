@@ -33,7 +33,7 @@ from embsel.records import (
     ends_of_beginning,
     key,
 )
-from embsel.rows import door
+from embsel.selection import door
 
 
 def provenance(dataset: data.Dataset, profile_name: str) -> dict:

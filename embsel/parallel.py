@@ -2,22 +2,15 @@
 
 The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
 gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
-this room is also a program, for virtual devices of the processor, which prints as JSON what `compare` returns::
-
-    python -m embsel.parallel --backend jax --devices 1 2 4
-
-It calculates in float64, as the order in which devices add up must not matter. Keras is imported inside the functions,
-not before it is known which backend it gets.
+`measure` begins a process, and Keras is imported where it is used. As it trains, this is no part of `embsel.scale`.
 """
 
-import argparse
 import contextlib
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,22 +19,19 @@ from embsel.errors import require, whole
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
-# Of a gap, in float64: far above what rounding leaves there, far below what anything else does. In float32 no number
-# would do: on some processors one rounding sends one image another way through a ReLU, and the gap is 2e-2.
+# Far above what rounding leaves of a gap in float64, far below what anything else does. In float32 no number would do:
+# one rounding can send one image another way through a ReLU, and the gap is 2e-2.
 TOLERANCE = 1e-9
 OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """One training: `loss`, the mean over the steps so far, after each step; `start` and `end`, the network's variables
-    before and after; `devices`, how many hold them.
-    """
+class Fitted(NamedTuple):
+    """One training."""
 
-    loss: list[float]
-    start: list[np.ndarray]
-    end: list[np.ndarray]
-    devices: int
+    loss: list[float]  # after each step, the mean over the steps so far
+    start: list[np.ndarray]  # the network's variables before
+    end: list[np.ndarray]  # and after
+    devices: int  # that hold them
 
 
 def in_float64() -> None:
@@ -149,10 +139,8 @@ def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
 
 
 def compare(counts: Sequence[int]) -> list[dict]:
-    """Train with the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ.
-
-    Each entry has `arm`, `devices`, `loss` and its `gaps` to the first. The ways that differ: the batches in another
-    order and, on TensorFlow, batch norm that each of several devices does for itself.
+    """Train by the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ: batches
+    in another order; on TensorFlow, batch norm by each device for itself. Each has `arm`, `devices`, `loss` and `gaps`.
     """
     from embsel.backend import BACKEND
 
@@ -166,28 +154,18 @@ def compare(counts: Sequence[int]) -> list[dict]:
 
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
-    """Return what `compare` returns in a process of its own; RuntimeError with the end of its messages if it fails."""
-    command = [sys.executable, "-m", "embsel.parallel", "--backend", backend, "--devices", *map(str, counts)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Return what `compare` returns in a process of its own, with this backend and as many virtual devices as needed;
+    InputError if one of `counts` does not divide the batch, as each device is to have the same share.
+    """
+    for count in counts:
+        require(count > 0 and not BATCH % count, f"counts: expected divisors of the batch of {BATCH}, found {count}.")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_begin, backend, counts).result()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Print the comparison on one line."""
-    parser = argparse.ArgumentParser("python -m embsel.parallel", description="Compare one device with several.")
-    parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2], help=f"numbers that divide {BATCH}")
-    options = parser.parse_args(arguments)
-    for count in options.devices:
-        if count < 1 or BATCH % count:
-            parser.error(f"--devices: expected numbers that divide a batch of {BATCH}, found {count}.")
-    os.environ["KERAS_BACKEND"] = options.backend
+def _begin(backend: str, counts: Sequence[int]) -> list[dict]:
+    os.environ["KERAS_BACKEND"] = backend
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries log there is for no page; an error travels by itself
     in_float64()
-    split_processor(max(options.devices))
-    print(json.dumps(compare(options.devices)))
-
-
-if __name__ == "__main__":
-    main()
+    split_processor(max(counts))
+    return compare(counts)

@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from embsel import chunks, images
+from embsel import images
 from embsel.backend import BACKEND, keras
 from embsel.errors import InputError, as_array, require, whole
 from embsel.files import replacing
+from embsel.scale import chunks
+from embsel.scale.store import Store
 
 ops = keras.ops
 
@@ -627,8 +629,8 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
 
     With `out`, a path ending in .npy or .zarr, neither need fit in memory: `pixels` is anything with that shape that
     can be sliced by rows, such as a memory map or a Zarr array, and the embeddings are written to `out`, `rows` at a
-    time, and returned opened for reading. After a kill, the same call goes on where it was (`chunks.Store`). What was
-    begun with another encoder, other images (sixteen of them are compared) or other `rows` is refused with an
+    time, and returned opened for reading. After a kill, the same call goes on where it was (`embsel.scale.store`). What
+    was begun with another encoder, other images (sixteen of them are compared) or other `rows` is refused with an
     InputError, as is what another process is writing; what is complete is returned as it is. `progress` labels a
     progress bar; None shows none.
     """
@@ -639,7 +641,7 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     fed, entrance = _entrance(tuple(shape[1:]))
     model = keras.Model(fed, encoder(keras.layers.CenterCrop(CROP, CROP)(entrance)))
     made_of = {"encoder": _digest_of_encoder(encoder), "images": _digest_of_images(pixels)}
-    store = chunks.Store(out, (shape[0], model.output.shape[1]), model.output.dtype, rows, made_of)
+    store = Store(out, (shape[0], model.output.shape[1]), model.output.dtype, rows, made_of)
     bar = tqdm(initial=store.done, total=shape[0], desc=progress, disable=progress is None, leave=False)
     with bar, store.filling():
         while store.done < shape[0]:

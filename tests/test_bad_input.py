@@ -9,13 +9,12 @@ import re
 import numpy as np
 import pytest
 
-from embsel import coresets, experiments, models, parallel, selection, suites, training, tryout
+from embsel import experiments, models, parallel, selection, suites, training, tryout
 from embsel.__main__ import main
 from embsel.data import shapes
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store, Vectors
-from embsel.rows import per_class
-from embsel.selection import SELECTORS, top_activations
+from embsel.selection import SELECTORS, per_class, top_activations
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
 LABELS = np.arange(6) % 2
@@ -57,7 +56,7 @@ TABLE = {  # what is done in an empty folder, and the message
         "labels: top_activations needs one integer for each row, found None."),
     "a variance in words": (lambda t: selection.pca_activations(ROWS, 3, variance="x"),
         "variance: expected a number between 0 and 1, found 'x'."),
-    "a distance of rows that are not there": (lambda t: coresets.dispersion(ROWS, np.arange(500)),
+    "a distance of rows that are not there": (lambda t: selection.dispersion(ROWS, np.arange(500)),
         "rows: expected row numbers (k,) from 0 to 29, found 0 to 499."),
     "a run of no steps": (lambda t: Run(**RUN | {"steps": 0}),
         "Run.steps must be of type int, above 0 and finite, not 0."),

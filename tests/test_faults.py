@@ -1,8 +1,8 @@
 """Fault by fault: each ends in a clear sentence, and nothing that was finished is lost.
 
 Elsewhere, beside what they are about: `kill -9` during a sweep (test_experiments: killed while it runs; between the
-embeddings and their record), `kill -9` during `embed` at any moment (test_chunks), a record torn at every byte, several
-writers at once and a folder that cannot be made (test_records), a damaged or unwritable cache of images
+embeddings and their record), `kill -9` during `embed` at any moment (scale/test_store), a record torn at every byte,
+several writers at once and a folder that cannot be made (test_records), a damaged or unwritable cache of images
 (tests/sources/test_folders.py).
 """
 
@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from embsel import chunks, data, files, records
+from embsel import data, files, records
 from embsel.__main__ import main
 from embsel.errors import InputError
 from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.scale.store import Store as Vectors
 
 resource = pytest.importorskip("resource")  # not on Windows
 
@@ -92,7 +93,7 @@ def test_a_full_disk_leaves_no_part_and_the_file_as_it_was(tmp_path):
 
 
 def a_store(path):
-    return chunks.Store(path, (40, 5), "float32", 20, {"encoder": "e"})
+    return Vectors(path, (40, 5), "float32", 20, {"encoder": "e"})
 
 
 @pytest.mark.parametrize(("name", "room"), [("vectors.npy", 700), ("vectors.zarr", 200)])
@@ -186,13 +187,14 @@ def mounted(folder, commands, code):
 A_FULL_DISK = """
 import contextlib, pathlib, sys
 import numpy as np
-from embsel import chunks, files
+from embsel import files
 from embsel.records import Store
+from embsel.scale.store import Store as Vectors
 from test_faults import a_record
 
 folder = pathlib.Path(sys.argv[1])
 store, rows = Store(folder), np.ones((2000, 5), "float32")
-vectors = chunks.Store(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
+vectors = Vectors(folder / "vectors.npy", (4000, 5), "float32", 2000, {})
 
 def replace(array):
     with store.writing(), files.replacing(folder / "array.npy") as part:

@@ -9,9 +9,10 @@ from bs4 import BeautifulSoup
 from IPython.display import Markdown
 from markdown_it import MarkdownIt
 
-from embsel import data, images, models, notebook, records, report, selection, suites, training
+from embsel import data, images, models, notebook, records, report, suites, training
 from embsel.errors import InputError
 from embsel.records import Autoencoder, Record, Store, key
+from embsel.scale import topk
 
 
 def rendered(shown):
@@ -70,7 +71,7 @@ def test_an_unknown_profile_is_refused(loaded):
 # --- source ---
 
 
-@pytest.mark.parametrize("thing", [images.shift_scale, training.Phase, selection.best_of_chunk])
+@pytest.mark.parametrize("thing", [images.shift_scale, training.Phase, topk.best_of_chunk])
 def test_the_code_shown_is_the_code_that_stands_there(root, thing):
     (block,) = rendered(notebook.source(thing)).select("pre > code.language-python")
     code = block.get_text()

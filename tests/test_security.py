@@ -17,7 +17,7 @@ from embsel.errors import InputError
 from embsel.records import ALL, Record, Run, Store
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-EXEMPT = {"tests/test_chunks.py"}  # what it pickles is its own: that it can travel to a worker of Dask
+EXEMPT = {"tests/scale/test_chunks.py", "tests/scale/test_topk.py"}  # they pickle their own, as it travels with Dask
 
 
 def faults(code):

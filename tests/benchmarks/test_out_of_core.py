@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embsel import chunks, selection
+from embsel import selection
+from embsel.scale import chunks
 
 ELEMENTS = 216
 ROWS = int(os.environ.get("EMBSEL_BENCH_ROWS", "50000"))
@@ -36,7 +37,8 @@ MEASURE = """
 import json, re, resource, sys, time
 from pathlib import Path
 import numpy as np
-from embsel import chunks, selection
+from embsel import selection
+from embsel.scale import chunks
 
 chunks.CHUNK_BYTES = int(sys.argv[4])
 vectors, keep = np.load(sys.argv[1], mmap_mode="r"), int(sys.argv[2])

@@ -1,4 +1,4 @@
-"""What every selector is made of: the door that keeps bad input out, the strongest rows, each class its share."""
+"""What every selector is made of: the door that keeps bad input out, each class its share, an entry of the registry."""
 
 import functools
 import inspect
@@ -8,25 +8,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embsel import chunks
 from embsel.errors import InputError, as_array, require, whole
+from embsel.scale import chunks
 
 TOO_LARGE = 1e15  # float32 holds the squared distance of values below it, whatever their number
 
 
 def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) -> Callable:
     """Decorate a selector: bad input stays outside; `finite=False` where its own pass checks that, `labelled` where
-    it cannot do without labels, `chunked` where it reads any source of `embsel.chunks`.
-
-    A selector is given an array, or if it is `chunked` also a Dask or Zarr array or an iterator of chunks. How many
-    rows the last has shows at its end: what depends on that is checked then.
+    it cannot do without labels, `chunked` where it takes any source of `embsel.scale.chunks`, not only arrays. How many
+    rows an iterator of chunks has shows at its end: what depends on that is checked then.
     """
 
     def decorate(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         @functools.wraps(select)
         def checked(embeddings, k, *, labels=None, seed=0, **options):
-            x, name = embeddings, select.__name__
-            if not chunks.comes_in_chunks(x):
+            x, name, kind = embeddings, select.__name__, chunks.kind(embeddings)
+            if kind == "array":
                 x = as_array("embeddings", x)
             elif not chunked:
                 found = f"{type(x).__module__.partition('.')[0]} {type(x).__name__}".removeprefix("builtins ")
@@ -37,7 +35,7 @@ def door(*, finite: bool = True, labelled: bool = False, chunked: bool = False) 
             k, seed = whole("k", k, 1), whole("seed", seed, 0)
             require(labels is not None or not labelled, f"labels: {name} needs one integer for each row, found None.")
             labels = None if labels is None else as_array("labels", labels)
-            if chunks.is_iterable(x):
+            if kind == "pieces":
                 x = chunks.checked(x, functools.partial(_check_size, k=k, labels=labels))
             else:
                 chunks.check_array(x.shape, x.dtype)
@@ -67,19 +65,9 @@ def as_floats(embeddings: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(embeddings, np.float32 if embeddings.dtype in (np.float16, np.float32) else np.float64)
 
 
-def strongest(values: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` >= 1 largest of `values` (1-D), largest first; of equals the first wins."""
-    count = min(count, len(values))
-    cut = np.partition(values, -count)[-count]
-    rows = np.flatnonzero(values >= cut)[::-1]  # sorted backwards and read backwards: equals keep their order
-    return rows[np.argsort(values[rows], kind="stable")][::-1][:count]
-
-
 def shares(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """How many of `k` rows each of the classes of these `sizes` gets, by largest remainders.
-
-    A class's exact share, k x its size / N, is rounded down; the rows still missing go one each to the largest
-    remainders, and chance decides between equal ones. So every class is within one row of its share.
+    """How many of `k` rows each of the classes of these `sizes` gets: its exact share, k x its size / N, rounded down,
+    and one of the rows still missing where the remainder is among the largest; chance decides between equal ones.
     """
     counts, remainders = np.divmod(k * sizes, sizes.sum())
     neediest = np.lexsort((rng.random(len(sizes)), -remainders))
@@ -88,20 +76,19 @@ def shares(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def per_class(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Return the class-balanced version of any selector: it picks from each class its share (`shares`) of the k rows.
+    """Return the class-balanced version of any selector: class by class, it picks from each its share of the k rows.
 
-    The order is class by class. With k below the number of classes some get none. Needs labels.
+    With k below the number of classes some get none. Needs labels.
     """
 
     @door(labelled=True)
     @functools.wraps(select)
     def balanced(embeddings, k, *, labels=None, seed=0, **options):
         classes, sizes = np.unique(labels, return_counts=True)
-        picked = []
-        for label, share in zip(classes, shares(sizes, k, np.random.default_rng(seed)), strict=True):
-            if share:
-                rows = np.flatnonzero(labels == label)
-                picked.append(rows[select(embeddings[rows], share, labels=labels[rows], seed=seed, **options)])
+        counts, picked = shares(sizes, k, np.random.default_rng(seed)), []
+        for label, count in zip(classes[counts > 0], counts[counts > 0], strict=True):
+            rows = np.flatnonzero(labels == label)
+            picked.append(rows[select(embeddings[rows], count, labels=labels[rows], seed=seed, **options)])
         return np.concatenate(picked)
 
     return balanced
@@ -111,10 +98,9 @@ def per_class(select: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
 class Selector:
     """An entry of the registry: the function, what it is called in a figure, and what it stands on.
 
-    - `needs`: "nothing" (the number of rows and the labels are all it uses), "embedding", or "proxy": then its
-      `embeddings` are the class probabilities (N, classes) that a shortly trained classifier gives the rows.
-    - `labels`: whether it cannot do without labels.
-    - `chance`: whether the seed decides between rows; without chance the order of the rows decides only between equals.
+    - `needs`: "nothing" but the number of rows and perhaps labels, an "embedding", or a "proxy": then its `embeddings`
+      are the class probabilities (N, classes) that a shortly trained classifier gives the rows.
+    - `labels`, `chance`: whether it cannot do without labels; whether the seed decides, not only between equal rows.
     """
 
     select: Callable[..., np.ndarray]

@@ -1,8 +1,7 @@
 """Selectors from the literature: by coverage, by clusters, by density, and by what a short proxy run is unsure of.
 
-They are called like all selectors (`embsel.selection`) and are in its registry. Distances are Euclidean; of rows that
-are equally good, to the rounding of a distance, the lowest wins; the result is in the order of picking. scikit-learn is
-imported where it is used, so that importing this room stays light.
+Distances are Euclidean; of rows that are equally good, to the rounding of a distance, the lowest wins; the result is in
+the order of picking. scikit-learn is imported where it is used, so that importing this room stays light.
 """
 
 import heapq
@@ -11,7 +10,8 @@ import warnings
 import numpy as np
 
 from embsel.errors import as_array, require, whole
-from embsel.rows import as_floats, door, per_class, strongest
+from embsel.scale.topk import strongest
+from embsel.selection.contract import Selector, as_floats, door, per_class
 
 NEIGHBOURS = 20  # that TypiClust measures typicality by
 PASSES = 10  # of k-means over the rows: more change next to nothing
@@ -20,9 +20,8 @@ PART = 5000  # rows whose pairwise distances are held at a time: 100 MB in float
 
 def _squared(x: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Squared distances (N,) of the rows of `x` to `point`, or each to its own row of it; some rows at a time."""
-    parts = 1 + x.size // 2**20
-    points = np.array_split(np.broadcast_to(point, x.shape), parts)
-    return np.concatenate([np.square(a - b).sum(axis=1) for a, b in zip(np.array_split(x, parts), points, strict=True)])
+    pairs = zip(*(np.array_split(each, 1 + x.size // 2**20) for each in np.broadcast_arrays(x, point)), strict=True)
+    return np.concatenate([np.square(a - b).sum(axis=1) for a, b in pairs])
 
 
 @door()
@@ -30,7 +29,7 @@ def farthest_first(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """Greedy k-center (Gonzalez 1985; Sener and Savarese 2018): always the row that is farthest from all picks so far.
 
     It begins with the row nearest to the mean. No row is farther from its nearest pick than twice the best that any k
-    rows could do. One product of matrix and vector a pick, and memory for a few numbers a row.
+    rows could do. A pick takes one product of matrix and vector.
 
     :helps: meant to leave no region out, however thinly it is settled; so it also picks every outlier.
     :knobs: none.
@@ -38,8 +37,7 @@ def farthest_first(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     x = as_floats(embeddings)
     picked = [int(_squared(x, x.mean(axis=0, dtype=np.float64)).argmin())]
     origin = x[picked[0]]  # distances are calculated from here: no offset of the embeddings costs digits
-    lengths = _squared(x, origin)
-    nearest = lengths.copy()
+    nearest = (lengths := _squared(x, origin)).copy()
     for _ in range(k - 1):
         nearest[picked[-1]] = -np.inf
         picked.append(int(nearest.argmax()))
@@ -49,23 +47,20 @@ def farthest_first(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 
 
 def _clusters(x: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cluster of each row, and its squared distance to the centre: k-means from `count` random rows.
-
-    A careful start would cost about as much as all the passes, and changes little where clusters have a handful of
-    rows. `x` is float64, so that the number of threads does not show in the result.
+    """The cluster of each row, and its squared distance to the centre: k-means from `count` random rows of float64 `x`,
+    so that the number of threads does not show. A careful start costs as much as all passes, and changes little.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     start = x[np.random.default_rng(seed).choice(len(x), count, replace=False)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters: some stay empty
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of few distinct rows: some stay empty
         fitted = KMeans(count, init=start, n_init=1, max_iter=PASSES, tol=0).fit(x)
     return fitted.labels_, _squared(x, fitted.cluster_centers_[fitted.labels_])
 
 
 def _in_turn(groups: np.ndarray, cost: np.ndarray, k: int) -> np.ndarray:
-    """`k` rows: the cheapest of every group, cheapest first, then the second of every group, and so on; inf last."""
+    """`k` rows: the cheapest of every group, cheapest first, then the second of every group, ...; inf last."""
     order = np.lexsort((cost, groups))
     _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
     turn = np.arange(len(order)) - first[group]
@@ -76,8 +71,8 @@ def _in_turn(groups: np.ndarray, cost: np.ndarray, k: int) -> np.ndarray:
 def kmeans_prototypes(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """One row of each of k clusters, the nearest to the cluster's mean: what the paper's future work has in mind.
 
-    The clusters are those of k-means from k random rows, after PASSES passes at most. Where clusters stay empty, since
-    there are fewer distinct rows than k, the others give a second row, then a third.
+    The clusters are those of k-means from k random rows, after PASSES passes at most. Where some stay empty, as there
+    are fewer distinct rows than k, the others give a second row, then a third.
 
     :helps: meant to show each kind of row once, as often as it comes in the data; outliers count for little.
     :knobs: none; there are k clusters, not fewer with several rows each, which would be near-copies of one another.
@@ -89,9 +84,9 @@ def kmeans_prototypes(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 def density_typical(embeddings, k, *, labels=None, seed=0, clusters=500) -> np.ndarray:
     """The most typical rows of each cluster in turn, after TypiClust (Hacohen et al. 2022).
 
-    Typicality is one over the mean distance to the nearest NEIGHBOURS rows of the same cluster. Of min(k, `clusters`)
-    clusters of k-means each gives its most typical row, then each its second, and so on: the densest places of all the
-    data at once would be k near-copies of a few images. Rows that are alone in their cluster come last of all.
+    Typicality is one over the mean distance to the nearest NEIGHBOURS rows of the same of min(k, `clusters`) clusters
+    of k-means. Each gives its most typical row, then each its second: the densest places of all the data would be
+    near-copies of a few images. Rows that are alone in their cluster come last of all.
 
     :helps: meant for very few rows, where an untypical one is a wasted one.
     :knobs: `clusters`, at most; 500 is TypiClust's own number.
@@ -113,9 +108,9 @@ def density_typical(embeddings, k, *, labels=None, seed=0, clusters=500) -> np.n
 def facility_location(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """The rows that all rows are nearest to on average: each pick lowers the sum of distances to the nearest pick most.
 
-    Greedy, to within 1 - 1/e of the best reduction; the first pick is the medoid. Lazy (Minoux 1978): few gains are
-    calculated again. With labels, class by class, each its share (`rows.per_class`). Distances are held for PART rows
-    at a time: a larger class is dealt out by `seed` into equal parts, each with its share.
+    Greedy, to within 1 - 1/e of the best reduction, the medoid first; lazy (Minoux 1978): few gains are calculated
+    again. With labels, each class has its share, and so has each of the equal parts that `seed` makes of a class of
+    more than PART rows, whose distances are held at a time.
 
     :helps: meant for a subset in which everything has a near stand-in; dense regions get more of them than thin ones.
     :knobs: none.
@@ -135,17 +130,15 @@ def _most_covering(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     apart = euclidean_distances(as_floats(embeddings))
     nearest = apart.max(axis=0)  # as if one far pick were there: so the first lowers the sum most that has the smallest
 
-    def gain(row: int) -> float:
-        return float(np.maximum(nearest - apart[row], 0).sum(dtype=np.float64))
+    def entry(row: int) -> tuple[float, int]:
+        return -float(np.maximum(nearest - apart[row], 0).sum(dtype=np.float64)), row
 
-    heap = [(-gain(row), row) for row in range(len(apart))]
+    heap, picked = [entry(row) for row in range(len(apart))], []
     heapq.heapify(heap)
-    picked = []
     while len(picked) < k:
-        row = heapq.heappop(heap)[1]
-        entry = (-gain(row), row)
-        if heap and entry > heap[0]:  # a gain only shrinks, so what is in the heap is a bound
-            heapq.heappush(heap, entry)
+        _, row = heapq.heappop(heap)
+        if heap and (now := entry(row)) > heap[0]:  # what a pick saves only shrinks, so the heap holds bounds
+            heapq.heappush(heap, now)
         else:
             picked.append(row)
             np.minimum(nearest, apart[row], out=nearest)
@@ -154,7 +147,7 @@ def _most_covering(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 
 def _probabilities(embeddings: np.ndarray, name: str) -> np.ndarray:
     p = embeddings.astype(np.float64)
-    good = p.shape[1] > 1 and p.min() >= 0 and np.allclose(p.sum(axis=1), 1, atol=0.01)  # float16 is that far off
+    good = p.shape[1] > 1 and p.min() >= 0 and np.allclose(p.sum(axis=1), 1, atol=0.01)  # float16 is so far off
     require(good, f"embeddings: {name} expected a proxy's class probabilities (N, classes), found rows that are not.")
     return p
 
@@ -184,8 +177,7 @@ def _errors(embeddings: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def el2n(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
     """The rows that a proxy gets most wrong: largest length of its error, probabilities less one-hot label (EL2N).
 
-    `embeddings` are the class probabilities (N, classes) of a short run (Paul et al. 2021, who average over several
-    networks). It keeps the hardest rows, the largest error first, and with them the wrongly labelled.
+    `embeddings` are class probabilities (N, classes) of a short run (Paul et al. 2021, who average several networks).
 
     :helps: meant for pruning a smaller part of much data; where little is kept, the hardest rows are a poor start.
     :knobs: none, save how long the proxy trains.
@@ -195,9 +187,7 @@ def el2n(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 
 @door(labelled=True)
 def el2n_easiest(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
-    """The rows that a proxy gets least wrong: smallest length of its error, the reverse of `el2n`.
-
-    The smallest error first. Sorscher et al. (2022) advise the easy rows where data are scarce.
+    """The rows that a proxy gets least wrong: smallest length of its error (Sorscher et al. 2022), least of all first.
 
     :helps: meant for little data, of which the clear cases have to be learnt first; it leaves out what is unusual.
     :knobs: none, save how long the proxy trains.
@@ -208,8 +198,8 @@ def el2n_easiest(embeddings, k, *, labels=None, seed=0) -> np.ndarray:
 def dispersion(embeddings, rows) -> float:
     """Mean distance between two of the chosen `rows` (k,): the objective of the paper's Equation 3, of any subset.
 
-    The paper sums over all k**2 ordered pairs; over k (k - 1) of them, all but a row with itself, subsets of different
-    size compare. 0 for one row. Raises InputError unless `rows` are row numbers. Some rows of distances at a time.
+    The paper sums over k**2 ordered pairs; a mean over the k (k - 1) of two different picks lets subsets of any size
+    compare. 0 for one row; InputError unless `rows` are row numbers.
     """
     from sklearn.metrics import pairwise_distances_chunked
 
@@ -218,6 +208,19 @@ def dispersion(embeddings, rows) -> float:
     wanted, good = f"rows: expected row numbers (k,) from 0 to {len(x) - 1}", rows.ndim == 1 and rows.dtype.kind in "iu"
     require(good and rows.size, f"{wanted}, at least one, found {rows.dtype} of shape {rows.shape}.")
     require(rows.min() >= 0 and rows.max() < len(x), f"{wanted}, found {rows.min()} to {rows.max()}.")
-    chosen = as_floats(x[rows]).astype(np.float64)
-    total = sum(part.sum() for part in pairwise_distances_chunked(chosen, working_memory=64))
-    return float(total / max(1, len(rows) * (len(rows) - 1)))
+    parts = pairwise_distances_chunked(as_floats(x[rows]).astype(np.float64), working_memory=64)
+    return float(sum(part.sum() for part in parts) / max(1, len(rows) * (len(rows) - 1)))
+
+
+SELECTORS: dict[str, Selector] = {
+    "kmeans_prototypes": Selector(kmeans_prototypes, "k-means", chance=True),
+    "kmeans_prototypes_per_class":
+        Selector(per_class(kmeans_prototypes), "k-means, per class", labels=True, chance=True),
+    "farthest_first": Selector(farthest_first, "farthest first"),
+    "farthest_first_per_class": Selector(per_class(farthest_first), "farthest first, per class", labels=True),
+    "facility_location": Selector(facility_location, "facility location"),
+    "density_typical": Selector(density_typical, "typical", chance=True),
+    "margin": Selector(margin, "smallest margin", needs="proxy"),
+    "el2n": Selector(el2n, "largest error (EL2N)", needs="proxy", labels=True),
+    "el2n_easiest": Selector(el2n_easiest, "smallest error", needs="proxy", labels=True),
+}
