@@ -11,7 +11,7 @@ from kinds import reference, some_alike
 
 from embsel import selection
 from embsel.errors import InputError
-from embsel.selection import DUPLICATES, SELECTORS, Selector, selector, top_activations
+from embsel.selection import DUPLICATES, SELECTORS, Selector, literature, paper, selector, top_activations
 
 every_selector = pytest.mark.parametrize("name", sorted(SELECTORS))
 
@@ -153,6 +153,7 @@ def test_a_selector_of_ones_own_takes_ten_lines(monkeypatch):
 
 
 def test_names_say_what_they_stand_for():
+    assert set(SELECTORS) == {*paper.SELECTORS, *literature.SELECTORS} >= {"top_activations", "farthest_first", "el2n"}
     assert {name for name in SELECTORS if SELECTORS[name].needs == "nothing"} == {"random_subset", "stratified_random"}
     embeddings = some_alike(np.random.default_rng(11), (90, 6))
     for duplicates in DUPLICATES:
