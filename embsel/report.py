@@ -440,7 +440,7 @@ def behind(records: Iterable[Record]) -> list[Record]:
 
 
 def findings(records: Iterable[Record]) -> list[str]:
-    """Return what the recorded runs show so far, a sentence each: for the front page, the README and chapter 3."""
+    """Return what the recorded runs of one profile show so far, a sentence each: for chapter 3 and parts of others."""
     records = list(records)
     arms = comparison(records)
     said = []
