@@ -46,9 +46,23 @@ help: ## list the targets
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' Makefile
 
+# At `tiny` a run is as fast on one core as on two, so the chapters go side by side; where a run is large, or there is
+# one GPU, they go one after the other.
+ifeq ($(PROFILE),tiny)
+SIDE_BY_SIDE := -n 2 --dist loadscope
+EXECUTOR := local-parallel
+book chapters: export OMP_NUM_THREADS := 1
+book chapters: export TF_NUM_INTRAOP_THREADS := 1
+else
+EXECUTOR := local-serial
+endif
+
+book: export JUPYTERCACHE := $(CURDIR)/_build/.jupyter_cache
 book: $(VENV) ## build the book and run every chapter live; any failure or warning fails the build
-	@echo "Building the book ($(PROFILE) profile): every chapter runs, a minute or two each."
+	@echo "Building the book ($(PROFILE) profile): every chapter runs, five minutes in all at tiny."
 	@rm -rf _build
+	@echo y | $(BIN)/jcache notebook add notebooks/*.ipynb > /dev/null
+	@$(BIN)/jcache project execute --executor $(EXECUTOR) --timeout $(CELL_TIMEOUT)
 	@$(BIN)/jupyter-book build . -W -n --keep-going
 	@test -f $(HTML)
 	@echo "The book: $(CURDIR)/$(HTML)"
@@ -66,14 +80,6 @@ units: $(VENV) ## the tests of embsel and of the book's pages, in random order, 
 	@echo "Unit tests."
 	@$(BIN)/pytest tests $(QUICK:%=--ignore=%) -m "not long" -n 2 --dist loadscope --durations=5 --cov --cov-fail-under=95 \
 	    --slowest=$(SLOWEST)
-
-# At `tiny` a run is as fast on one core as on two, so the chapters go two at a time; where a run is large, or there is
-# one GPU, they go one after the other.
-ifeq ($(PROFILE),tiny)
-SIDE_BY_SIDE := -n 2 --dist loadscope
-chapters: export OMP_NUM_THREADS := 1
-chapters: export TF_NUM_INTRAOP_THREADS := 1
-endif
 
 chapters: $(VENV) ## run every notebook and compare the outputs marked for it
 	@echo "Running the notebooks ($(PROFILE) profile)."
