@@ -8,8 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from embsel import data, records, report, selection, suites
+from embsel import data, selection
 from embsel.errors import InputError, unknown
+from embsel.lab import records, report, suites
 
 CHAPTER = records.ROOT / "notebooks" / "09_your_dataset.ipynb"
 REST = "## Embeddings that you already have"  # where the chapter goes on to what is not about the reader's data
@@ -70,7 +71,7 @@ def _record(options) -> int:
             pass
     dataset = data.load(options.data or os.environ.get("EMBSEL_DATA") or sizes.source)
     print(dataset)
-    from embsel import experiments  # imports Keras: only where something is trained
+    from embsel.lab import experiments  # imports Keras: only where something is trained
 
     asked, left = None, options.seconds
     while asked != (specs := suites.suite(options.suite, sizes, dataset, store.records().values())):

@@ -16,12 +16,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats
 
-from embsel import data, experiments, onepage, plots, report, selection, suites
+from embsel import data, onepage, selection
 from embsel.errors import InputError, require, whole
 from embsel.files import replacing, write_npy
+from embsel.lab import experiments, plots, report, suites
+from embsel.lab.records import ALL, Record, Run, Spec, Store, key
+from embsel.lab.report import NAMES, Interval
 from embsel.onepage import text
-from embsel.records import ALL, Record, Run, Spec, Store, key
-from embsel.report import NAMES, Interval
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
 AGAINST = {

@@ -14,7 +14,7 @@ from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-from embsel import claims, ladder, objections, plots, report
+from embsel.lab import claims, ladder, objections, plots, report
 
 HERE = Path(__file__).parent
 

@@ -86,8 +86,9 @@ def core(loop="host"):
     In float32 the backends round otherwise, and one ReLU that a rounding flips would be trained on in every step.
     The images are 24 x 24 and their own mirrors: a random crop and flip leaves them as they are.
     """
-    from embsel import backend, images, models, parallel, training
+    from embsel import backend, images, models, training
     from embsel.backend import keras
+    from embsel.scale import parallel
 
     parallel.in_float64()
     if loop == "device":  # the loop that JAX runs on an accelerator
@@ -140,7 +141,8 @@ def tiny(folder):
     """Shrink the profile `tiny` to three steps, on a small set in `folder`, and the suite to the filter alone."""
     import dataclasses
 
-    from embsel import data, suites
+    from embsel import data
+    from embsel.lab import suites
 
     small = data.shapes(train=40, test=20)
     arrays = {name: getattr(small, name) for name in data.ARRAYS}
@@ -168,7 +170,8 @@ def record(folder):
     rooms = [room.name for room in pkgutil.iter_modules(embsel.__path__)]
     for room in rooms:
         importlib.import_module(f"embsel.{room}")
-    from embsel import __main__, records
+    from embsel import __main__
+    from embsel.lab import records
 
     tiny(folder)
     command = ["record", "--suite", "filtering", "--profile", "tiny", "--out", str(Path(folder) / "results")]
@@ -286,7 +289,7 @@ def test_pytorch_is_refused_whether_it_is_installed_or_not():
 
 def test_importing_these_imports_no_keras():
     heavy = ["keras", "tensorflow", "jax", "torch"]
-    rooms = "embsel, embsel.data, embsel.selection, embsel.errors, embsel.parallel"
+    rooms = "embsel, embsel.data, embsel.selection, embsel.errors, embsel.scale.parallel"
     seen = f"print(json.dumps([name for name in {heavy} if name in sys.modules]))"
     assert answer(f"import json, sys, {rooms}; {seen}") == []
 

@@ -8,9 +8,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from embsel import data, experiments, training
+from embsel import data, training
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Run, Store, beginning, ends_of_beginning, key
+from embsel.lab import experiments
+from embsel.lab.records import ALL, Autoencoder, Run, Store, beginning, ends_of_beginning, key
 
 DATASET = data.shapes(train=60, test=20)
 SMALL = {"steps": 20, "batch": 8, "rate": 0.01, "width": 2, "every": 5, "marks": (3, 12), "average": "tutorial"}

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from embsel import data, experiments, records, referee, suites
+from embsel import data
 from embsel.__main__ import main
-from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.lab import experiments, records, referee, suites
+from embsel.lab.records import ALL, Autoencoder, Record, Run, Store
 
 LEAST = suites.Profile("tiny", "shapes", 2, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
 TINY = suites.PROFILES["tiny"]

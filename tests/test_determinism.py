@@ -9,8 +9,9 @@ from test_backends import answer, needs_both
 
 def recorded(folder):
     """Print the metrics and the curve, without seconds, of a run that chooses by chance among embeddings."""
-    from embsel import data, experiments
-    from embsel.records import Pixels, Run, Store
+    from embsel import data
+    from embsel.lab import experiments
+    from embsel.lab.records import Pixels, Run, Store
 
     drawn = data.shapes(train=60, test=20)
     dataset = data.load((drawn.train_images[..., :1], drawn.train_labels))  # grey: principal components in no time

@@ -20,10 +20,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from embsel import data, files, records
+from embsel import data, files
 from embsel.__main__ import main
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.lab import records
+from embsel.lab.records import ALL, Autoencoder, Record, Run, Store
 from embsel.scale.store import Store as Vectors
 
 resource = pytest.importorskip("resource")  # not on Windows
@@ -137,7 +138,7 @@ def test_a_full_disk_has_no_room_for_the_end_of_an_array(rows, tmp_path):
 
 
 def test_a_full_disk_leaves_the_embeddings_of_a_sweep_as_they_were(tmp_path):
-    from embsel import experiments
+    from embsel.lab import experiments
 
     store, spec, old = Store(tmp_path), Autoencoder("0123456789ab", 3, 16), np.zeros((30, 5), "float32")
     experiments._keep_embeddings(store, spec, old)
@@ -188,7 +189,7 @@ A_FULL_DISK = """
 import contextlib, pathlib, sys
 import numpy as np
 from embsel import files
-from embsel.records import Store
+from embsel.lab.records import Store
 from embsel.scale.store import Store as Vectors
 from test_faults import a_record
 
@@ -279,7 +280,7 @@ def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
 
 KILLED_WITH_THE_LOCK = """
 import os, signal, sys
-from embsel.records import Store
+from embsel.lab.records import Store
 with Store(sys.argv[1]).writing():
     os.kill(os.getpid(), signal.SIGKILL)
 """

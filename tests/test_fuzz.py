@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Run, Store
+from embsel.lab.records import ALL, Autoencoder, Record, Run, Store
 
 FUZZ = int(os.environ.get("EMBSEL_FUZZ", "1"))  # times as many examples
 LINE = Record(Run("d", ALL, 3, 4, 0.1), {"a": 0.5}, [{"stage": "b", "seconds": 1.0, "samples": 2}], {}).to_json()

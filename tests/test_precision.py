@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from embsel import data, experiments, suites, training
+from embsel import data, training
 from embsel.backend import keras
 from embsel.errors import InputError
-from embsel.records import Run, Store, key
+from embsel.lab import experiments, suites
+from embsel.lab.records import Run, Store, key
 
 # TensorFlow asks the processor whether oneDNN has bfloat16 for it, and one that is imitated answers for the real one.
 needs_bfloat16 = pytest.mark.skipif(

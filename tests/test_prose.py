@@ -7,7 +7,7 @@ import jupytext
 import nbformat
 import pytest
 
-from embsel import ladder, objections, report
+from embsel.lab import ladder, objections, report
 
 LONGEST = 140  # characters of a line
 

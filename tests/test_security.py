@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup
 
 from embsel import data, onepage
 from embsel.errors import InputError
-from embsel.records import ALL, Record, Run, Store
+from embsel.lab.records import ALL, Record, Run, Store
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EXEMPT = {"tests/scale/test_chunks.py", "tests/scale/test_topk.py"}  # they pickle their own, as it travels with Dask

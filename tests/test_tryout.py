@@ -15,9 +15,10 @@ from bs4 import BeautifulSoup
 from PIL import Image
 
 from embsel import __main__ as command
-from embsel import data, experiments, records, selection, suites, tryout
+from embsel import data, selection, tryout
 from embsel.errors import InputError
-from embsel.records import ALL, Record, Run, Store, Vectors
+from embsel.lab import experiments, records, suites
+from embsel.lab.records import ALL, Record, Run, Store, Vectors
 
 TINY = suites.PROFILES["tiny"]
 LEAST = suites.Profile("tiny", "shapes", 2, 64, 0.01, 20, 2, 1, (2, 2, 2), 5, 1000, (0,), (50,))

@@ -70,7 +70,8 @@ def pytest_sessionfinish(session, exitstatus):
 
 def _where() -> dict:
     """Return where this was measured; only at the end, as it imports Keras."""
-    from embsel import data, experiments
+    from embsel import data
+    from embsel.lab import experiments
 
     where = experiments.provenance(data.shapes(train=10, test=10), "benchmarks")
     with contextlib.suppress(metadata.PackageNotFoundError):

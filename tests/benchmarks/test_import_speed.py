@@ -10,7 +10,9 @@ start = time.perf_counter()
 {}
 print(json.dumps(time.perf_counter() - start))
 """
-STATEMENTS = ("import embsel", "from embsel import data, selection", "from embsel import experiments", "import keras")
+STATEMENTS = (
+    "import embsel", "from embsel import data, selection", "from embsel.lab import experiments", "import keras",
+)
 
 
 def seconds(statement):

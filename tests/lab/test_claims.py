@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from test_prose import prose, typed_results
 from test_report import PLACE
 
-from embsel import claims, ladder, report, suites
-from embsel.claims import ELSEWHERE, LESS, MEASURED, MORE, NOT_RECORDED, OPPOSITE, UNSEEN, difference, same
-from embsel.records import ALL, Autoencoder, Record
-from embsel.report import Interval
+from embsel.lab import claims, ladder, report, suites
+from embsel.lab.claims import ELSEWHERE, LESS, MEASURED, MORE, NOT_RECORDED, OPPOSITE, UNSEEN, difference, same
+from embsel.lab.records import ALL, Autoencoder, Record
+from embsel.lab.report import Interval
 
 AGREES, OPEN = "agrees", "not shown"
 SMALLER, LARGER, AT_MOST = "same direction, smaller", "same direction, larger", "not shown; if any, smaller"

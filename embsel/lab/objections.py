@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embsel import answers, claims, ladder, referee, report, suites
-from embsel.answers import FILTER, RANDOM
 from embsel.errors import InputError
-from embsel.records import ALL, Record, find, key
-from embsel.report import Interval, paired
+from embsel.lab import answers, claims, ladder, referee, report, suites
+from embsel.lab.answers import FILTER, RANDOM
+from embsel.lab.records import ALL, Record, find, key
+from embsel.lab.report import Interval, paired
 
 NOT_RECORDED = "not recorded yet"
 Answer = tuple[str, list[Record]]  # in words, and the runs that it rests on

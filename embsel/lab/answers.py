@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from embsel import referee, report
 from embsel.errors import require
-from embsel.records import ALL, Record, Run
-from embsel.report import Interval, accuracy, pooled, same_machine, total
+from embsel.lab import referee, report
+from embsel.lab.records import ALL, Record, Run
+from embsel.lab.report import Interval, accuracy, pooled, same_machine, total
 
 Runs = Sequence[Record]
 FILTER, RANDOM = "top_activations", "random_subset"

@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
-from embsel import data, referee
+from embsel import data
 from embsel.errors import unknown
-from embsel.profiles import PROFILES, Profile, autoencoder, baseline, profile, proxy, subset_run
-from embsel.records import ALL, FEEDS, PRECISIONS, Autoencoder, Record, Run
+from embsel.lab import referee
+from embsel.lab.profiles import PROFILES, Profile, autoencoder, baseline, profile, proxy, subset_run
+from embsel.lab.records import ALL, FEEDS, PRECISIONS, Autoencoder, Record, Run
 from embsel.selection import SELECTORS
 
 __all__ = ["PROFILES", "Profile", "autoencoder", "baseline", "profile", "proxy", "subset_run"]  # others find them here

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from embsel import data, images, models, recipes, selection, training
+from embsel import data, images, models, selection, training
 from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
 from embsel.files import replacing, write_npy
-from embsel.records import (
+from embsel.lab import recipes
+from embsel.lab.records import (
     ALL,
     ROOT,
     Autoencoder,

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from embsel import data, selection
-from embsel.profiles import Profile, autoencoder, baseline, subset_run
-from embsel.records import ALL, Pixels, Record, Run, Spec
+from embsel.lab.profiles import Profile, autoencoder, baseline, subset_run
+from embsel.lab.records import ALL, Pixels, Record, Run, Spec
 
 Groups = dict[str, list[Run]]  # what is compared: its name to one run of each seed
 # One selector of each kind where all of them would take too long: no choice, the paper's, coverage, density, a proxy.

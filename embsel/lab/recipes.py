@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from embsel.records import ALL, Run
+from embsel.lab.records import ALL, Run
 from embsel.training import Phase
 
 Choose = Callable[..., np.ndarray]

@@ -12,8 +12,9 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from embsel import parallel, training
+from embsel import training
 from embsel.errors import InputError
+from embsel.scale import parallel
 
 FAR = 1e6  # what should differ, differs by so many times as much as may come of rounding
 PROCESSORS = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from embsel import data, selection
 from embsel.errors import unknown
-from embsel.records import ALL, Autoencoder, Run
+from embsel.lab.records import ALL, Autoencoder, Run
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from bs4 import BeautifulSoup
 from IPython.display import Markdown
 from markdown_it import MarkdownIt
 
-from embsel import data, images, models, notebook, records, report, suites, training
+from embsel import data, images, models, training
 from embsel.errors import InputError
-from embsel.records import Autoencoder, Record, Store, key
+from embsel.lab import notebook, records, report, suites
+from embsel.lab.records import Autoencoder, Record, Store, key
 from embsel.scale import topk
 
 

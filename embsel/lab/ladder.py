@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from embsel import suites
-from embsel.records import ALL, Record, Run, Store, beginning, find
-from embsel.report import NAMES, Interval
+from embsel.lab import suites
+from embsel.lab.records import ALL, Record, Run, Store, beginning, find
+from embsel.lab.report import NAMES, Interval
 
 FILTER, RANDOM, EVERYTHING = (NAMES[name] for name in ("top_activations", "random_subset", ALL))
 # Filter minus random and random minus all the data, in the paper's Figure 4 and its text (sections 5.2 and 5.1).

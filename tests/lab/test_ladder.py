@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embsel import ladder, plots, suites
-from embsel.records import ALL, PRECISIONS, Record, Run, Store
+from embsel.lab import ladder, plots, suites
+from embsel.lab.records import ALL, PRECISIONS, Record, Run, Store
 
 SIZES, DATA = suites.profile("paper"), "0123456789ab"
 LEVELS = {"top_activations": 0.5, "random_subset": 0.6, ALL: 0.8}

@@ -5,10 +5,11 @@ import itertools
 
 import pytest
 
-from embsel import referee, report, selection, suites
-from embsel.profiles import PROFILES, autoencoder, baseline, proxy, subset_run
-from embsel.records import ALL, Autoencoder, Pixels, Record, Run, key
-from embsel.referee import KINDS, SHORT, TUNED
+from embsel import selection
+from embsel.lab import referee, report, suites
+from embsel.lab.profiles import PROFILES, autoencoder, baseline, proxy, subset_run
+from embsel.lab.records import ALL, Autoencoder, Pixels, Record, Run, key
+from embsel.lab.referee import KINDS, SHORT, TUNED
 
 DATASET = "0123456789ab"
 two_profiles = pytest.mark.parametrize("sizes", [PROFILES["tiny"], PROFILES["paper"]], ids=["tiny", "paper"])

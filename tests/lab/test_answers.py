@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from embsel import report
-from embsel.answers import (
+from embsel.errors import InputError
+from embsel.lab import report
+from embsel.lab.answers import (
     LEVEL,
     SAVING,
     ahead,
@@ -21,9 +22,8 @@ from embsel.answers import (
     trainings,
     two_way,
 )
-from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Run
-from embsel.report import Interval
+from embsel.lab.records import ALL, Autoencoder, Record, Run
+from embsel.lab.report import Interval
 
 
 def a_run(accuracy, seconds=100.0, seed=0, **metrics):

@@ -19,9 +19,10 @@ import weakref
 import numpy as np
 import pytest
 
-from embsel import data, experiments, images, models, records, referee, selection, suites, training
+from embsel import data, images, models, selection, training
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Run, Store, ends_of_beginning, key
+from embsel.lab import experiments, records, referee, suites
+from embsel.lab.records import ALL, Autoencoder, Run, Store, ends_of_beginning, key
 
 TRAIN, TEST, BATCH, CLASSES = 200, 50, 16, 10
 DATASET = data.shapes(train=TRAIN, test=TEST)

@@ -21,7 +21,7 @@ from embsel import selection
 from embsel.errors import InputError, require, unknown
 
 VERSION = 1  # of a record; a reader skips what a later version wrote
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "book" / "results"
 FEEDS = ("device", "host", "encoded")  # where the images of a step come from
 PLANS = ("switch", "fresh", "grow", "sift", "prune")  # how a run goes through its images (`recipes`)

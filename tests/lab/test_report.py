@@ -13,10 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from embsel import report, suites
 from embsel.errors import InputError
-from embsel.records import ALL, RESULTS, Autoencoder, Pixels, Record, Run, Store, key
-from embsel.report import NAMES, Interval, accuracies, caption, comparison, findings, paired, progress, recorded, status
+from embsel.lab import report, suites
+from embsel.lab.records import ALL, RESULTS, Autoencoder, Pixels, Record, Run, Store, key
+from embsel.lab.report import (
+    NAMES,
+    Interval,
+    accuracies,
+    caption,
+    comparison,
+    findings,
+    paired,
+    progress,
+    recorded,
+    status,
+)
 from embsel.selection import SELECTORS
 
 PLACE = {

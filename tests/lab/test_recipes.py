@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embsel import data, experiments, models, recipes, records, selection, suites, training
+from embsel import data, models, selection, training
 from embsel.backend import keras
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Pixels, Record, Run, Store, key
+from embsel.lab import experiments, recipes, records, suites
+from embsel.lab.records import ALL, Autoencoder, Pixels, Record, Run, Store, key
 from embsel.training import Falling, Phase
 
 TRAIN, TEST, BATCH, KEEP = 200, 50, 16, 40

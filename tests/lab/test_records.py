@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embsel import records
 from embsel.errors import InputError
-from embsel.records import ALL, Autoencoder, Record, Run, Store, describe, find, key
+from embsel.lab import records
+from embsel.lab.records import ALL, Autoencoder, Record, Run, Store, describe, find, key
 
 AUTOENCODER = Autoencoder("0123456789ab", 300, 64)
 RUN = Run("0123456789ab", "top_activations", 200, 64, 0.05, keep=36, embedding=AUTOENCODER)

@@ -8,9 +8,9 @@ import pytest
 from test_claims import a_ladder
 from test_report import PLACE
 
-from embsel import answers, claims, objections, referee, report, suites
-from embsel.objections import NOT_RECORDED
-from embsel.records import ALL, Autoencoder, Pixels, Record, Run
+from embsel.lab import answers, claims, objections, referee, report, suites
+from embsel.lab.objections import NOT_RECORDED
+from embsel.lab.records import ALL, Autoencoder, Pixels, Record, Run
 
 DATA, OTHER = "0123456789ab", "ba9876543210"
 SIZES = suites.profile("laptop")

@@ -11,9 +11,9 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from embsel import plots
-from embsel.records import ALL, Autoencoder, Record, Run
-from embsel.report import NAMES, Interval, total
+from embsel.lab import plots
+from embsel.lab.records import ALL, Autoencoder, Record, Run
+from embsel.lab.report import NAMES, Interval, total
 from embsel.selection import SELECTORS
 
 ARMS = [ALL, "top_activations", "random_subset"]

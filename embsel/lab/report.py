@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from embsel import selection, suites
+from embsel import selection
 from embsel.errors import InputError, require
-from embsel.records import ALL, Autoencoder, Record, Run, Store, find, key
+from embsel.lab import suites
+from embsel.lab.records import ALL, Autoencoder, Record, Run, Store, find, key
 
 # What a selector is called in a figure or a table.
 NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.SELECTORS.items()}

@@ -8,11 +8,11 @@ from functools import partial
 
 import pandas as pd
 
-from embsel import ladder, report, suites
 from embsel.errors import InputError, require
-from embsel.ladder import BATCH, EVERYTHING, FILTER, LENGTH, RANDOM
-from embsel.records import ALL, Record, Run, find
-from embsel.report import Interval
+from embsel.lab import ladder, report, suites
+from embsel.lab.ladder import BATCH, EVERYTHING, FILTER, LENGTH, RANDOM
+from embsel.lab.records import ALL, Record, Run, find
+from embsel.lab.report import Interval
 
 MORE, LESS = math.inf, -math.inf  # the paper's number where it gives a direction and no size
 SLIGHT = 0.02  # "slight" and "comparable" have no size in the paper; here they mean two points, or two in a hundred

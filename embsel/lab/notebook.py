@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 from IPython.display import Markdown
 
-from embsel import data, suites
+from embsel import data
 from embsel.errors import InputError
-from embsel.records import Record, Store, key
+from embsel.lab import suites
+from embsel.lab.records import Record, Store, key
 
 
 def setting(profile: str | None = None, source: str | None = None) -> tuple[suites.Profile, data.Dataset]:
