@@ -10,7 +10,7 @@ from pathlib import Path
 
 from embsel import data, selection
 from embsel.errors import InputError, unknown
-from embsel.lab import records, report, suites
+from embsel.lab import profiles, questions, records, report
 
 CHAPTER = records.ROOT / "notebooks" / "09_your_dataset.ipynb"
 REST = "## Embeddings that you already have"  # where the chapter goes on to what is not about the reader's data
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("--out", type=Path, default=records.RESULTS, help="the folder of the records")
     for command in (record, attempt):
         command.add_argument("--profile", help="tiny, laptop or paper (default: $EMBSEL_PROFILE, or tiny)")
-    record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(suites.SUITES)}")
+    record.add_argument("--suite", default="filtering", help=f"one of: {', '.join(questions.SUITES)}")
     record.add_argument("--data", help="a dataset name, image folder or .npz (default: $EMBSEL_DATA, or the profile's)")
     record.add_argument("--seconds", type=float, default=math.inf, help="start no run that would end after so many")
     record.add_argument("--nice", action="store_true", help="let other work come first; the records will say so")
@@ -62,9 +62,9 @@ def number(word: str) -> int | float:
 def _record(options) -> int:
     if options.nice:
         os.nice(19)
-    sizes = suites.profile(options.profile)
-    if options.suite not in suites.SUITES:  # said before anything is loaded
-        raise unknown("suite", options.suite, suites.SUITES)
+    sizes = profiles.profile(options.profile)
+    if options.suite not in questions.SUITES:  # said before anything is loaded
+        raise unknown("suite", options.suite, questions.SUITES)
     store = records.Store(options.out)
     if store.folder.exists():  # if nothing can be written to it, that is said before a long download
         with store.writing():
@@ -74,7 +74,7 @@ def _record(options) -> int:
     from embsel.lab import experiments  # imports Keras: only where something is trained
 
     asked, left = None, options.seconds
-    while asked != (specs := suites.suite(options.suite, sizes, dataset, store.records().values())):
+    while asked != (specs := questions.suite(options.suite, sizes, dataset, store.records().values())):
         start = time.perf_counter()
         missing = experiments.record(specs, dataset, store, sizes.name, seconds=left, states=True)
         asked, left = specs, left - (time.perf_counter() - start)
@@ -98,7 +98,7 @@ def _status(options) -> int:
 
 def _try(options) -> int:
     """Check everything at the door, then run the chapter: what is wrong with the input is said before any long work."""
-    profile = suites.profile(options.profile).name
+    profile = profiles.profile(options.profile).name
     selection.selector(options.selector)
     choices = {name: getattr(options, name) for name in ("keep", "selector", "seeds", "embeddings", "out")}
     dataset = data.load(options.data, image_size="fit")

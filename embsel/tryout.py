@@ -19,9 +19,9 @@ from scipy import stats
 from embsel import data, onepage, selection
 from embsel.errors import InputError, require, whole
 from embsel.files import replacing, write_npy
-from embsel.lab import experiments, plots, report, suites
+from embsel.lab import compare, experiments, plots, profiles, report
+from embsel.lab.compare import NAMES, Interval
 from embsel.lab.records import ALL, Record, Run, Spec, Store, key
-from embsel.lab.report import NAMES, Interval
 from embsel.onepage import text
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
@@ -48,7 +48,7 @@ class Trial:
     """
 
     dataset: data.Dataset
-    sizes: suites.Profile
+    sizes: profiles.Profile
     selector: str
     embedding: Spec
     vectors: np.ndarray | None
@@ -77,7 +77,7 @@ def plan(
     an array `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the
     folder, by default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
     """
-    sizes, entry, images = suites.profile(profile), selection.selector(selector), len(dataset.train_images)
+    sizes, entry, images = profiles.profile(profile), selection.selector(selector), len(dataset.train_images)
     require(entry.needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
     require(selector not in FEWER, f"selector: {selector!r} picks fewer different images than its random rivals, so "
                                    "that the sizes of the subsets would differ as well; use 'top_activations'.")
@@ -94,7 +94,7 @@ def plan(
     if embeddings is not None:
         embedding, vectors = experiments.vectors(embeddings, dataset)
     else:
-        embedding = (suites.proxy if entry.needs == "proxy" else suites.autoencoder)(sizes, dataset)
+        embedding = (profiles.proxy if entry.needs == "proxy" else profiles.autoencoder)(sizes, dataset)
     name = re.sub(r"[^\w.-]+", "-", dataset.name)[:50].strip("-.") or "data"
     folder = Path(os.path.expanduser(out)) if out else Path("_try", f"{name}-{dataset.fingerprint}")
     return Trial(dataset, sizes, selector, embedding, vectors, folder)
@@ -113,9 +113,9 @@ def specs(trial: Trial) -> dict[str, list[Run]]:
 
     def run(name: str, seed: int) -> Run:
         if name == ALL:
-            return suites.baseline(trial.sizes, trial.dataset, seed=seed)
+            return profiles.baseline(trial.sizes, trial.dataset, seed=seed)
         source = trial.embedding if name == trial.selector else None
-        return suites.subset_run(trial.sizes, trial.dataset, name, seed, embedding=source)
+        return profiles.subset_run(trial.sizes, trial.dataset, name, seed, embedding=source)
 
     names = (ALL, "random_subset", "stratified_random", trial.selector)
     return {name: [run(name, seed) for seed in trial.sizes.seeds] for name in names}
@@ -157,8 +157,8 @@ def difference(first: Sequence[Record], second: Sequence[Record]) -> Interval:
     a variance of at most 2 p (1 - p) / m, that of errors that have nothing to do with each other: the two networks
     usually fail on the same images, and then it is less. Raises `InputError` if no two runs share a seed.
     """
-    gap = report.paired(first, second)
-    p = (report.accuracies(first).mean() + report.accuracies(second).mean()) / 2
+    gap = compare.paired(first, second)
+    p = (compare.accuracies(first).mean() + compare.accuracies(second).mean()) / 2
     draw = stats.norm.ppf(0.975) * np.sqrt(2 * p * (1 - p) / first[0].metrics["test_images"])
     return replace(gap, half=float(np.hypot(gap.half, draw)))
 
@@ -245,7 +245,7 @@ def accuracy(arms: Arms) -> list[list[str]]:
         gaps = ["" if name == other else difference(runs, arms[other]).text(" points", sign=True)
                 for other in AGAINST]
         distinct = f"{runs[0].metrics['distinct']:,}"
-        rows.append([NAMES[name], distinct, Interval.of(report.accuracies(runs)).text(), *gaps])
+        rows.append([NAMES[name], distinct, Interval.of(compare.accuracies(runs)).text(), *gaps])
     return rows
 
 

@@ -9,10 +9,12 @@ from functools import partial
 import pandas as pd
 
 from embsel.errors import InputError, require
-from embsel.lab import ladder, report, suites
+from embsel.lab import ladder, report
+from embsel.lab.compare import NAMES, Interval, accuracies, at, pace, paired, same_machine, timed, variance_ratio, words
 from embsel.lab.ladder import BATCH, EVERYTHING, FILTER, LENGTH, RANDOM
+from embsel.lab.profiles import profile
+from embsel.lab.questions import QUESTIONS, Question
 from embsel.lab.records import ALL, Record, Run, find
-from embsel.lab.report import Interval
 
 MORE, LESS = math.inf, -math.inf  # the paper's number where it gives a direction and no size
 SLIGHT = 0.02  # "slight" and "comparable" have no size in the paper; here they mean two points, or two in a hundred
@@ -88,8 +90,8 @@ def length(steps: int, batch: int, parts: int = 0) -> str:
 
 def sized(verdict: str, parts: int) -> str:
     """Return the verdict with the size that it is of, where the paper trains on `parts` times as many images."""
-    words = {OPPOSITE: f"{OPPOSITE} at 1/{parts} of the samples", UNSEEN: f"{UNSEEN} at this size"}
-    return words.get(verdict, verdict) if parts > 1 else verdict
+    named = {OPPOSITE: f"{OPPOSITE} at 1/{parts} of the samples", UNSEEN: f"{UNSEEN} at this size"}
+    return named.get(verdict, verdict) if parts > 1 else verdict
 
 
 def claims(records: Iterable[Record], climbed: Iterable[Record] = ()) -> list[Claim]:
@@ -97,7 +99,7 @@ def claims(records: Iterable[Record], climbed: Iterable[Record] = ()) -> list[Cl
     where these are of a larger size: each row says how, and on which.
     """
     usual = find(report.behind(records := list(records)), budget=None)
-    sizes = suites.profile(records[0].provenance["profile"] if records else "paper")
+    sizes = profile(records[0].provenance["profile"] if records else "paper")
     full, chosen, drawn = (find(usual, selector=name) for name in (ALL, "top_activations", "random_subset"))
     encoders = report.autoencoders(records)
     arms = {split: [find(runs, split=split) for runs in (chosen, drawn)] for split in (100, 95, *sizes.splits)}
@@ -107,16 +109,17 @@ def claims(records: Iterable[Record], climbed: Iterable[Record] = ()) -> list[Cl
     first, larger = (find(runs, selector="top_activations") for runs in (small, [r for r in raced if r not in small]))
     measured = lambda *_: MEASURED  # noqa: E731
     quicker, negligible = partial(difference, least=QUICKER), partial(same, within=NEGLIGIBLE)
-    gaps, at = report.at_splits(records), partial(_rung, _rows(climbed))
+    gaps, on_ladder = report.at_splits(records), partial(_rung, _rows(climbed))
     won = partial(_gap, first and report.in_race(records).get(report.beginning(first[0])))
-    race = at(FILTER, EVERYTHING, split=50, full=ladder.BUDGET), won
-    only = at(FILTER, RANDOM), partial(_gap, report.against_random(records).get("top_activations"))
-    on = {p: (at(FILTER, RANDOM, split=p), partial(_gap, gaps.get(p)), *arms[p]) for p in arms}
+    race = on_ladder(FILTER, EVERYTHING, split=50, full=ladder.BUDGET), won
+    only = on_ladder(FILTER, RANDOM), partial(_gap, report.against_random(records).get("top_activations"))
+    on = {p: (on_ladder(FILTER, RANDOM, split=p), partial(_gap, gaps.get(p)), *arms[p]) for p in arms}
     loss, test_loss = (
-        (at(FILTER, EVERYTHING, column=name, full=LENGTH // 2), partial(_loss, name)) for name in ("loss", "test_loss")
+        (on_ladder(FILTER, EVERYTHING, column=name, full=LENGTH // 2), partial(_loss, name))
+        for name in ("loss", "test_loss")
     )
     rows = [  # the claim, the paper's words, the rule, the paper's number, the ladder's, what is measured, and on which
-        ("All the data, 10,000 steps of 1,024", "83.3 %", level, 0.833, at(EVERYTHING), _accuracy, full),
+        ("All the data, 10,000 steps of 1,024", "83.3 %", level, 0.833, on_ladder(EVERYTHING), _accuracy, full),
         ("Subset alone: the filter beats random", "63.9 − 57.6 = +6.3 points", difference, 0.063, *only, *alone),
         *((f"{p}/{100 - p}: the filter wins", "“Arguably”", difference, MORE, *on[p]) for p in on if p >= 90),
         *((f"{p}/{100 - p}: little difference", "“slight”", same, 0.0, *on[p]) for p in on if p < 90),
@@ -129,7 +132,19 @@ def claims(records: Iterable[Record], climbed: Iterable[Record] = ()) -> list[Cl
         ("Filtering is nearly instant", "“nearly instantly”", negligible, 0.0, None, _filtering, alone[0]),
         (BILL, "no time; 4.0 by samples †", measured, 0.0, None, _bill, encoders, full),
     ]
-    return [_judged(*row) for row in rows]
+    asked = [_asked(question, records, on_ladder) for question in QUESTIONS.values() if question.paper is not None]
+    return [_judged(*row) for row in (*rows, *asked)]
+
+
+def _asked(question: Question, records: Sequence[Record], on_ladder: Callable) -> tuple:
+    """Return the row of a question that the paper answers: its first arm minus the one that it is set against."""
+    arms = question.found(records) if records else {}
+    pair = next(name for name in question.runs(profile("paper"), "")), question.against
+    groups = [arms.get(name, []) for name in pair]
+    paper = f"{100 * question.paper:+.1f} points" if math.isfinite(question.paper) else "no number"
+    climbed = on_ladder(*(NAMES.get(name, name) for name in pair))
+    here = lambda *groups: _gap(paired(*groups))  # noqa: E731
+    return question.claim or question.words, paper, difference, question.paper, climbed, here, *groups
 
 
 def _judged(claim: str, paper: str, rule: Callable, number: float, rung: Rung | None, measure: Callable, *groups: Runs):
@@ -146,8 +161,8 @@ def _judged(claim: str, paper: str, rule: Callable, number: float, rung: Rung | 
     verdict = ELSEWHERE if rule is level and parts > 1 else sized(rule(low, high, number), parts)
     if n < 3 and verdict != ELSEWHERE:  # no interval, but the least and the greatest value
         sign = difference(low, high, math.copysign(MORE, number)) if n == 2 and rule is difference else ""
-        words = {OPPOSITE: f"{sized(OPPOSITE, parts)}, both seeds", "agrees": "the paper's sign, both seeds"}
-        verdict = words.get(sign, f"{'one seed' if n == 1 else 'two seeds'}, not judged")
+        named = {OPPOSITE: f"{sized(OPPOSITE, parts)}, both seeds", "agrees": "the paper's sign, both seeds"}
+        verdict = named.get(sign, f"{'one seed' if n == 1 else 'two seeds'}, not judged")
     where = f"{size[0]:,} × {size[1]:,}, {runs[0].provenance['dataset']}"
     return Claim(claim, paper, here, verdict, runs, where, length(*size, parts))
 
@@ -173,7 +188,7 @@ def _rung(rows: pd.DataFrame, *arms: str, split: int = 100, column="test_accurac
     values, unit = (first, " %") if not second else (first - second[0], " points")
     if column != "test_accuracy":
         values, unit = first / second[0] - 1, " %"
-    text, all_of = ladder.words(values, unit, "+" * len(second)), Interval.of(values)
+    text, all_of = words(values, unit, "+" * len(second)), Interval.of(values)
     ends = _seen(all_of, unit)[1:] if all_of.n > 2 else (min(values), max(values))
     return (text, *ends), all_of.n, (step, BATCH), part(step, full), tuple(found["run"].to_numpy().ravel())
 
@@ -183,7 +198,7 @@ def _seen(interval: Interval, unit: str, **options) -> Seen:
 
 
 def _accuracy(runs: Runs) -> Seen:
-    return _seen(Interval.of(report.accuracies(runs)), " %")
+    return _seen(Interval.of(accuracies(runs)), " %")
 
 
 def _gap(gap: Interval | None, *_: Runs) -> Seen:  # one of several that are compared, with their spread
@@ -192,32 +207,32 @@ def _gap(gap: Interval | None, *_: Runs) -> Seen:  # one of several that are com
 
 
 def _scatter(*arms: Runs) -> Seen:
-    groups = [[report.accuracies(find(runs, split=at)) for at in {r.spec.split for r in runs}] for runs in arms]
-    ratio, low, high = report.variance_ratio(*groups)
+    groups = [[accuracies(find(runs, split=at)) for at in {r.spec.split for r in runs}] for runs in arms]
+    ratio, low, high = variance_ratio(*groups)
     counts = " and ".join(str(len(runs)) for runs in arms)
     return f"variances {ratio:.2f} : 1 ({low:.2f} to {high:.2f}; n = {counts})", low - 1, high - 1
 
 
 def _pace(runs: Runs) -> Seen:
-    runs = [run for run in report.timed(runs) if 1 in run.curve["phase"]]
-    paces = [(report.pace(run, 0), report.pace(run, 1)) for run in runs]
+    runs = [run for run in timed(runs) if 1 in run.curve["phase"]]
+    paces = [(pace(run, 0), pace(run, 1)) for run in runs]
     return _seen(Interval.of([before / after - 1 for before, after in paces]), " % steps per second", sign=True)
 
 
 def _loss(column: str, first: Runs, second: Runs) -> Seen:  # at the last evaluation before all the data comes in
-    pairs = report.same_machine(first, second)
+    pairs = same_machine(first, second)
     ends = [(a, b, a.curve["seconds"][a.curve["phase"].count(0) - 1]) for a, b in pairs]
-    shares = [report.at(a, column, end) / report.at(b, column, end) - 1 for a, b, end in ends]
+    shares = [at(a, column, end) / at(b, column, end) - 1 for a, b, end in ends]
     return _seen(Interval.of(shares), " % at the switch", sign=True)
 
 
 def _filtering(runs: Runs) -> Seen:
-    shares = [run.seconds("selection") / run.seconds("training") for run in report.timed(runs)]
+    shares = [run.seconds("selection") / run.seconds("training") for run in timed(runs)]
     return _seen(Interval.of(shares), " % of a training's seconds")
 
 
 def _bill(encoders: Runs, full: Runs) -> Seen:
     require(encoders and full, "There are no autoencoders, or no runs on all the data.")
     encoder, run = (record.spec.steps * record.spec.batch for record in (encoders[0], full[0]))
-    words = f" trainings by the clock, {encoder / run:.1f} by samples"
-    return _seen(report.price([*encoders, *full]), words, scale=1)
+    unit = f" trainings by the clock, {encoder / run:.1f} by samples"
+    return _seen(report.price([*encoders, *full]), unit, scale=1)

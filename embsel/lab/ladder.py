@@ -5,15 +5,16 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from embsel.lab import suites
+from embsel.lab import questions
+from embsel.lab.compare import NAMES, Interval, words
+from embsel.lab.profiles import profile
 from embsel.lab.records import ALL, Record, Run, Store, beginning, find
-from embsel.lab.report import NAMES, Interval
 
 FILTER, RANDOM, EVERYTHING = (NAMES[name] for name in ("top_activations", "random_subset", ALL))
 # Filter minus random and random minus all the data, in the paper's Figure 4 and its text (sections 5.2 and 5.1).
 PAPER = {(FILTER, RANDOM): 0.639 - 0.576, (RANDOM, EVERYTHING): 0.576 - 0.833}
 LENGTH, BATCH = 10_000, 1_024  # of the paper's runs
-BUDGET = round(suites.BUDGET * LENGTH)  # the steps of the paper's seven minutes, as every step takes equally long
+BUDGET = round(questions.BUDGET * LENGTH)  # the steps of the paper's seven minutes, as every step takes equally long
 RUNGS = (300, 600, 1_250, 2_500, 5_000, LENGTH)  # the lengths that a table shows
 PARTS = ("R", "A0", "B0", "A1", "B1", "C0", "C1", "D", "G")  # one dataset, with one autoencoder for each seed
 
@@ -36,7 +37,7 @@ def missing(records: Iterable[Record], *parts: str, data: str = "") -> list[str]
 
 def longest(records: Iterable[Record], split: int = 100, parts: Sequence[str] = PARTS) -> dict[tuple, Record]:
     """Return the longest run of each arm and seed, by those two: all the data, and the runs of that `split`, for which
-    up to its switch the run on the subset alone stands where it is missing. They are of `parts` of `suites.ladder`.
+    up to its switch the run on the subset alone stands where it is missing. They are of `parts` of `questions.LADDER`.
     """
     runs = [run for run in records if getattr(run.spec, "split", None) in (split, 100) and _belongs(run, parts)]
     runs = sorted(runs, key=lambda run: (run.spec.split == split, run.spec.steps))
@@ -68,9 +69,9 @@ def _belongs(record: Record, parts: Sequence[str] = PARTS) -> bool:
 
 
 @functools.cache
-def _runs(profile: str, dataset: str, *parts: str) -> frozenset[Run]:
-    made = suites.ladder(suites.profile(profile), dataset)
-    return frozenset(spec for part in parts for spec in made[part] if isinstance(spec, Run))
+def _runs(size: str, dataset: str, *parts: str) -> frozenset[Run]:
+    asked = [questions.QUESTIONS[f"ladder-{part}"] for part in parts]
+    return frozenset(run for one in asked for runs in one.runs(profile(size), dataset).values() for run in runs)
 
 
 def by_split(records: Iterable[Record]) -> dict[str, dict[int, list[Record]]]:
@@ -149,12 +150,3 @@ def many_classes(hundred: pd.DataFrame, ten: pd.DataFrame) -> list[str]:
     gap, other = (words(values, " points", "+") for values in (many, few))
     size = f"After {max(steps):,} steps the filter minus random is {gap} with 100 classes and {other} with 10"
     return [f"**Many classes.** {size}. The paper expects more of the filter with many: {word}."]
-
-
-def words(values: Iterable[float], unit: str, sign: str = "") -> str:
-    """Return a mean with its interval, or of one or two seeds, from which none can be had, the single values."""
-    values = list(values)
-    if len(values) > 2:
-        return Interval.of(values).text(unit, sign=bool(sign))
-    each = " and ".join(f"{100 * value:{sign}.1f}" for value in values)
-    return f"{each}{unit} ({'one seed' if len(values) == 1 else 'two seeds'})"

@@ -7,21 +7,23 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from IPython.display import Markdown
 
 from embsel import data
 from embsel.errors import InputError
-from embsel.lab import suites
+from embsel.lab.profiles import Profile
+from embsel.lab.profiles import profile as of_name
 from embsel.lab.records import Record, Store, key
 
 
-def setting(profile: str | None = None, source: str | None = None) -> tuple[suites.Profile, data.Dataset]:
+def setting(profile: str | None = None, source: str | None = None) -> tuple[Profile, data.Dataset]:
     """Return the sizes and the dataset that a chapter runs with.
 
     `profile` and `source` come from its parameters cell; None means the environment variables EMBSEL_PROFILE and
     EMBSEL_DATA, and without those the profile `tiny` and the profile's own dataset.
     """
-    sizes = suites.profile(profile)
+    sizes = of_name(profile)
     return sizes, data.load(source or os.environ.get("EMBSEL_DATA") or sizes.source)
 
 
@@ -30,8 +32,11 @@ def source(*objects) -> Markdown:
     return Markdown("\n".join(f"```python\n{inspect.getsource(thing).rstrip()}\n```" for thing in objects))
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence]) -> Markdown:
-    """Show a table; numbers are aligned to the right."""
+def table(header: Sequence[str] | pd.DataFrame, rows: Sequence[Sequence] = ()) -> Markdown:
+    """Show a table: a header and rows, or a pandas one with its index first; numbers are aligned to the right."""
+    if isinstance(header, pd.DataFrame):
+        shown = header.reset_index()
+        header, rows = list(shown.columns), shown.astype(object).values.tolist()
     right = [all(isinstance(row[i], int | float | np.number) for row in rows) for i in range(len(header))]
     lines = [header, ["---:" if number else "---" for number in right], *rows]
     return Markdown("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))

@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from embsel.lab.compare import NAMES, Interval, accuracies, total
 from embsel.lab.records import ALL, Record
-from embsel.lab.report import NAMES, Interval, accuracies, total
 
 # Okabe and Ito's colours, which people with any common colour vision tell apart; further selectors get, in the order of
 # their registry, Paul Tol's, made for the same, and then Matplotlib's.

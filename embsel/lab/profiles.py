@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from embsel import data, selection
 from embsel.errors import unknown
-from embsel.lab.records import ALL, Autoencoder, Run
+from embsel.lab.records import ALL, Autoencoder, Pixels, Run
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,24 @@ def subset_run(sizes: Profile, dataset: data.Dataset | str, selector: str, seed:
     """Return the run that starts on what `selector` picks; it shares its seed with its autoencoder or proxy, if any."""
     make = {"nothing": lambda *_: None, "embedding": autoencoder, "proxy": proxy}[selection.SELECTORS[selector].needs]
     usual = {"keep": sizes.keep, "embedding": make(sizes, dataset, seed)}
-    if changes.get("validation") and make is proxy:  # it must not have seen the labels that are held out
+    if changes.get("plan") == "prune":  # it chooses by what the network that it trains thinks
+        usual["embedding"] = None
+    elif changes.get("validation") and make is proxy:  # it must not have seen the labels that are held out
         usual["embedding"] = dataclasses.replace(usual["embedding"], validation=True)
     return baseline(sizes, dataset, selector=selector, seed=seed, **usual | changes)
+
+
+def made(
+    sizes: Profile, dataset: data.Dataset | str, seed: int = 0, selector: str = ALL, embedding=None, **changes
+) -> Run:
+    """Return a run on all the data or on a subset first. `embedding` is what changes in the autoencoder that a subset
+    is chosen by, as a dict, or `Pixels` for the pixels' components in its place; other selectors than those that choose
+    by an embedding take no notice of it.
+    """
+    if selector == ALL:
+        return baseline(sizes, dataset, seed=seed, **changes)
+    run = subset_run(sizes, dataset, selector, seed, **changes)
+    if not isinstance(run.embedding, Autoencoder) or embedding is None:
+        return run
+    other = Pixels(run.dataset, seed=seed) if embedding is Pixels else dataclasses.replace(run.embedding, **embedding)
+    return dataclasses.replace(run, embedding=other)

@@ -14,11 +14,15 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from embsel import selection
 from embsel.errors import InputError, require, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION = 1  # of a record; a reader skips what a later version wrote
 ROOT = Path(__file__).resolve().parents[2]
@@ -382,3 +386,30 @@ def find(records: Iterable[Record], **wanted) -> list[Record]:
     """Return the records of a `Run` or `Autoencoder` whose spec fields, or `profile`, have the wanted values."""
     # The spec comes last, so that it counts: its dataset is a fingerprint, the provenance's is a name.
     return [record for record in records if wanted.items() <= (record.provenance | vars(record.spec)).items()]
+
+
+def table(records: Iterable[Record]) -> "pd.DataFrame":
+    """Return one row for each record, indexed by its key: the fields of its spec (of its `embedding` the key), each
+    number that was measured, the seconds of each stage of its ledger as `seconds: STAGE`, and where it was made.
+    """
+    import pandas as pd
+
+    rows = {}
+    for record in records:
+        spec, where = vars(record.spec) | {"fingerprint": record.spec.dataset}, record.provenance
+        if spec.get("embedding"):
+            spec["embedding"] = key(spec["embedding"])
+        measured = {name: value for name, value in record.metrics.items() if not isinstance(value, list)}
+        stages = {f"seconds: {line['stage']}": line["seconds"] for line in record.ledger}
+        named = {name: where.get(name) for name in ("dataset", "profile", "hardware", "backend", "commit")}
+        kind = {"kind": type(record.spec).__name__, "quiet": record.quiet}
+        rows[key(record.spec)] = kind | spec | measured | stages | named
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def curves(records: Iterable[Record]) -> "pd.DataFrame":
+    """Return one row for each evaluation of each record, with its `key`: the step, the seconds, what was measured."""
+    import pandas as pd
+
+    parts = [pd.DataFrame(record.curve).assign(key=key(record.spec)) for record in records if record.curve]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["key", "step"])
