@@ -88,7 +88,7 @@ def core(loop="host"):
     """
     from embsel import backend, images, models, training
     from embsel.backend import keras
-    from embsel.scale import parallel
+    from embsel.lab import parallel
 
     parallel.in_float64()
     if loop == "device":  # the loop that JAX runs on an accelerator
@@ -289,7 +289,7 @@ def test_pytorch_is_refused_whether_it_is_installed_or_not():
 
 def test_importing_these_imports_no_keras():
     heavy = ["keras", "tensorflow", "jax", "torch"]
-    rooms = "embsel, embsel.data, embsel.selection, embsel.errors, embsel.scale.parallel"
+    rooms = "embsel, embsel.data, embsel.selection, embsel.errors, embsel.lab.parallel"
     seen = f"print(json.dumps([name for name in {heavy} if name in sys.modules]))"
     assert answer(f"import json, sys, {rooms}; {seen}") == []
 

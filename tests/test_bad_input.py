@@ -15,7 +15,7 @@ from embsel.data import shapes
 from embsel.errors import InputError
 from embsel.lab import experiments, suites
 from embsel.lab.records import ALL, Autoencoder, Record, Run, Store, Vectors
-from embsel.scale import parallel
+from embsel.lab import parallel
 from embsel.selection import SELECTORS, per_class, top_activations
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)

@@ -186,8 +186,6 @@ def test_the_readme_says_what_the_records_say(root, refresh):
 
 
 def test_the_readmes_figure_is_against_the_steps_once_a_pair_of_arms_is_there(refresh):
-    from test_claims import a_ladder  # which needs this module
-
     recorded = report.recorded()
     for parts, scale, words in [((), "linear", "*Test accuracy after 600 steps"), (("R",), "log", "*Dots are seeds")]:
         climbed = a_ladder(*parts)

@@ -238,7 +238,7 @@ def _feeding(records: Records, others: Records) -> Answer:
     ways = ("the same memory", "device", "device"), ("decoded once, against decoded every time", "host", "encoded")
     for words, small, large in ways:
         pairs = same_machine(find(runs, feed=small, selector=RANDOM), find(runs, feed=large, selector=ALL))
-        ratios = np.array([np.divide(*map(images_per_second, pair)) for pair in pairs])
+        ratios = np.reshape([np.divide(*map(images_per_second, pair)) for pair in pairs], (-1, 2))
         turns, overlapped = (Interval.of(ratios[:, way]).text("", 1, digits=2) for way in (0, 1))
         told.append(f"from {words}: {turns} times the images a second in turns, {overlapped} overlapped")
     return "the subset, " + "; ".join(told), runs

@@ -161,7 +161,7 @@ ask(
 )
 ask(
     "subset", "What does it cost to train on a random subset alone?", _alone(RANDOM, ALL), ALL, "03_filtering", EVERY,
-    paper=0.576 - 0.833, claim="A random subset alone is far behind all the data",
+    paper=0.576 - 0.833, claim="Random alone is far behind all the data",
 )
 ask(
     "splits", "How much of the training may the subset have (Figure 4)?",

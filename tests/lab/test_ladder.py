@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from embsel.lab import ladder, plots, suites
+from embsel.lab import ladder, plots
+from embsel.lab.profiles import profile
+from embsel.lab.questions import QUESTIONS
 from embsel.lab.records import ALL, PRECISIONS, Record, Run, Store
 
-SIZES, DATA = suites.profile("paper"), "0123456789ab"
+SIZES, DATA = profile("paper"), "0123456789ab"
 LEVELS = {"top_activations": 0.5, "random_subset": 0.6, ALL: 0.8}
 PLACE = {"profile": "paper", "dataset": "CIFAR-10", "hardware": "a GPU", "backend": "jax", "versions": {"jax": "1"}}
 
@@ -24,11 +26,14 @@ def made_up(spec: Run, seed_noise: float = 0.01) -> Record:
     return Record(spec, {"test_accuracy": accuracy[-1]}, [], PLACE, curve)
 
 
+def asked(*parts):
+    specs = (spec for part in parts for spec in QUESTIONS[f"ladder-{part}"].specs(SIZES, DATA))
+    return [spec for spec in specs if isinstance(spec, Run)]
+
+
 @pytest.fixture(scope="module")
 def records():
-    parts = suites.ladder(SIZES, DATA)
-    runs = [spec for name in ("R", "A0", "B0", "A1", "B1", "C0") for spec in parts[name] if isinstance(spec, Run)]
-    return [made_up(spec) for spec in runs]
+    return [made_up(spec) for spec in asked("R", "A0", "B0", "A1", "B1", "C0")]
 
 
 def test_each_arm_and_seed_has_the_curve_of_its_longest_run_without_a_switch(records):
@@ -50,9 +55,8 @@ def test_runs_that_are_not_of_the_ladder_are_left_out(records):
 
 
 def test_neither_a_trial_of_the_precision_nor_another_autoencoder_ever_counts(records):
-    parts = suites.ladder(SIZES, DATA)
-    trials = [made_up(dataclasses.replace(spec, precision=name)) for spec in parts["P"] for name in PRECISIONS]
-    others = [made_up(spec) for part in ("E", "F") for spec in parts[part] if getattr(spec, "embedding", None)]
+    trials = [made_up(dataclasses.replace(spec, precision=name)) for spec in asked("P") for name in PRECISIONS]
+    others = [made_up(spec) for spec in asked("E", "F") if spec.embedding]
     assert ladder.table([*trials, *others]).empty
     assert ladder.table([*trials, *others, *records]).equals(ladder.table(records))
     twice = dataclasses.replace(records[0], curve={name: 2 * column for name, column in records[0].curve.items()})
@@ -144,7 +148,7 @@ def test_the_lines_of_the_records_alone_give_the_same_numbers(root):
         pytest.skip("nothing is recorded at the paper's size yet")
     flat = flat[(flat["provenance.dataset"] == "CIFAR-10") & (flat["spec.split"] == 100) & flat["spec.augment"]]
     flat = flat[flat["spec.selector"].isin(LEVELS) & (flat["spec.width"] == 64) & (flat["spec.steps"] > 300)]
-    flat = flat[flat["spec.precision"] == suites.ladder(SIZES, DATA)["R"][0].precision]
+    flat = flat[flat["spec.precision"] == asked("R")[0].precision]
     encoder = flat.get("spec.embedding.steps", pd.Series(4000.0, flat.index)).fillna(4000)
     flat = flat[encoder == 4000].sort_values("spec.steps").drop_duplicates(["spec.selector", "spec.seed"], keep="last")
     long = flat.set_index(["spec.selector", "spec.seed"])[["curve.step", "curve.test_accuracy"]]

@@ -5,15 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from test_claims import a_ladder
-from test_report import PLACE
+from made_up import PLACE, a_ladder
 
-from embsel.lab import answers, claims, objections, referee, report, suites
+from embsel.lab import ablations, claims, compare, cost, objections, profiles, questions, report
 from embsel.lab.objections import NOT_RECORDED
 from embsel.lab.records import ALL, Autoencoder, Pixels, Record, Run
 
 DATA, OTHER = "0123456789ab", "ba9876543210"
-SIZES = suites.profile("laptop")
+SIZES = profiles.profile("laptop")
 PART_ONE = ("filtering", "splits", "feeding")
 NOISE = np.array([0.002, -0.001, 0.0005, 0.0, -0.0015])  # by seed; not the same in two arms
 
@@ -44,7 +43,7 @@ def a_world(truth, dataset=DATA, suites_of=(*PART_ONE, "referee"), name="somewhe
     """All records of some suites, a run's accuracy being `truth(spec)` and a little noise."""
     records = {}
     while True:
-        specs = {spec for each in suites_of for spec in suites.suite(each, SIZES, dataset, records.values())}
+        specs = {spec for each in suites_of for spec in questions.suite(each, SIZES, dataset, records.values())}
         if not specs - records.keys():
             return list(records.values())
         for spec in specs - records.keys():
@@ -137,7 +136,7 @@ def test_the_share_that_does_as_well_is_read_off_the_random_curve(rows):
 
 
 def test_the_selectors_are_counted(worlds, rows):
-    arms = len(report.comparison(worlds["beaten"], names=report.NAMES)) - 2
+    arms = len(report.comparison(worlds["beaten"], names=compare.NAMES)) - 2
     beaten, winning = (rows[world]["Random is the only baseline"].answer for world in ("beaten", "winning"))
     assert f"of {arms} selectors 0 are better than random, 1 worse, and for {arms - 1} no" in beaten
     assert "the highest is *filter, refill*, +5." in winning
@@ -151,9 +150,9 @@ def test_the_smallest_class_is_told(rows):
 
 def test_the_grid_of_sizes_is_counted(rows):
     beaten, winning = (rows[w]["No rule for the embedding's size or for k"].answer for w in ("beaten", "winning"))
-    assert beaten.startswith("of 9 combinations the filter is better than random in 0, worse in 9, and for 0 no")
+    assert beaten.startswith("of 9 combinations 0 are better with the filter than at random, 9 worse, and for 0 no")
     assert re.search(r"from -5.\d ± 0.\d points \(n = \d\) to -[45].\d ± 0.\d points \(n = \d\)$", beaten)
-    assert "better than random in 9, worse in 0" in winning
+    assert "9 are better with the filter than at random, 0 worse" in winning
 
 
 def test_a_second_dataset_is_named(rows):
@@ -163,10 +162,10 @@ def test_a_second_dataset_is_named(rows):
 
 def test_two_machines_have_an_autoencoder_of_a_seed_each(worlds, rows):
     assert "autoencoder seed 0.0 points (p = " in rows["level"]["Would another encoder give the same?"].answer
-    crossed = report.of_suite(referee.crossed, worlds["level"])
+    crossed = questions.QUESTIONS["crossed"].behind(worlds["level"])
     diagonal = {run.spec for run in crossed if run.spec.seed == run.spec.embedding.seed}
     mixed = [moved(record) if record.spec in diagonal else record for record in worlds["level"]]
-    answer, runs = objections._encoders(mixed)
+    answer, runs = objections._encoders(mixed, [])
     assert answer.startswith("not answered yet: with up to 6 autoencoders, of 3 seeds on two machines, from ")
     assert len(runs) == 9
 
@@ -207,7 +206,7 @@ def test_a_recipe_whose_embedding_was_timed_elsewhere_is_not_judged():
     (said,), recipes = objections.findings(records), objections.choosing(records)
     assert len(recipes) == 11
     assert said.endswith("Not judged, as their seconds are not all of one machine: filter, then all.")
-    one = answers.judged(records)["filter, then all"]
+    one = cost.judged(records)["filter, then all"]
     assert (one.time, one.front, one.verdict, one.full, one.accuracy.n) == (None, None, "", False, 3)
 
 
@@ -250,7 +249,7 @@ def test_a_number_is_the_same_on_every_page():
     rows = {row.claim: row for row in claims.claims(records)}  # of the ladder, pages show the ladder's own sentence
     answers_to = {row.objection: row.answer for row in objections.objections(records)}
     front = " ".join(objections.front_page(records))
-    gap = answers.gaps(records)[answers.AS_USUAL].text(" points", sign=True)
+    gap = ablations.gaps(records)[ablations.AS_USUAL].text(" points", sign=True)
     assert rows["Subset alone: the filter beats random"].here == gap
     price = report.price(records).text("", 1)
     assert rows["The autoencoder is one-time work"].here.startswith(price.split(" (")[0])

@@ -1,29 +1,15 @@
-"""The readings of Part II's runs: from records made by hand, of which the answer is known."""
+"""What a recipe costs beside full runs, and when a subset is paid for: from records made by hand."""
 
 import dataclasses
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from embsel.errors import InputError
-from embsel.lab import report
-from embsel.lab.answers import (
-    LEVEL,
-    SAVING,
-    ahead,
-    as_range,
-    crossed_table,
-    equal_keep,
-    moonshot,
-    repaid,
-    reuses,
-    saved,
-    trainings,
-    two_way,
-)
-from embsel.lab.records import ALL, Autoencoder, Record, Run
-from embsel.lab.report import Interval
+from embsel.lab import compare
+from embsel.lab.compare import Interval
+from embsel.lab.cost import LEVEL, SAVING, ahead, moonshot, repaid, reuses, saved, trainings
+from embsel.lab.records import ALL, Record, Run
 
 
 def a_run(accuracy, seconds=100.0, seed=0, **metrics):
@@ -37,46 +23,16 @@ def runs(*accuracies, **common):
     return [a_run(accuracy, seed=seed, **common) for seed, accuracy in enumerate(accuracies)]
 
 
-# --- what the readings rest on ---
-
-
 def test_a_total_is_all_but_the_evaluation():
-    assert report.total(a_run(0.5, 100.0)) == pytest.approx(100.0)
+    assert compare.total(a_run(0.5, 100.0)) == pytest.approx(100.0)
     stages = ("autoencoder", "embedding", "proxy training")
     shared = [{"stage": stage, "seconds": 2.0, "samples": 1} for stage in stages]
-    assert report.total(Record(a_run(0.5).spec, {}, shared, {})) == 6.0
+    assert compare.total(Record(a_run(0.5).spec, {}, shared, {})) == 6.0
 
 
 def test_the_worst_class_is_the_least_of_those_that_were_tested():
     for of_class, worst in [([0.5, 0.2, 0.9], 0.2), ([0.5, None, 0.9], 0.5)]:
-        assert report.worst_class(a_run(0.5, class_accuracy=of_class)) == worst
-
-
-# --- how many random images are as good ---
-
-CURVE = {8000: runs(0.6, 0.8), 500: runs(0.2, 0.4), 2000: runs(0.5)}  # means: 0.3, 0.5, 0.7
-
-
-def test_an_accuracy_has_as_many_random_images():
-    """In between half-way in the logarithm; never fewer or more than were tried."""
-    for accuracy, keep in [(0.5, 2000), (0.4, 1000), (0.6, 4000), (0.1, 500), (0.9, 8000)]:
-        assert np.exp(equal_keep(runs(accuracy), CURVE).mean) == pytest.approx(keep)
-
-
-def test_the_interval_of_equal_images_is_over_the_chosen_runs():
-    assert equal_keep(runs(0.4, 0.5, 0.6), CURVE) == Interval.of(np.log([1000, 2000, 4000]))
-
-
-def test_equal_images_are_told_as_a_range_of_two_digits():
-    assert as_range(Interval(np.log(1267), np.log(1.16), 5)) == "1,100 to 1,500"
-
-
-def test_more_random_images_are_not_worse():
-    dip = {500: runs(0.3), 2000: runs(0.5), 4000: runs(0.45), 8000: runs(0.7)}
-    assert np.exp(equal_keep(runs(0.48), dip).mean) < 2000
-    assert np.exp(equal_keep(runs(0.6), dip).mean) == pytest.approx(2**0.5 * 4000)  # half-way from 0.5, not from 0.45
-    found = [equal_keep(runs(accuracy), dip).mean for accuracy in np.linspace(0.2, 0.8, 50)]
-    assert (np.diff(found) >= 0).all()
+        assert compare.worst_class(a_run(0.5, class_accuracy=of_class)) == worst
 
 
 # --- recipes against full runs ---
@@ -190,79 +146,3 @@ def test_a_cost_is_paid_after_a_range_of_trainings():
         (Interval(300, 100, 3), "1 to 1"),  # the first training pays it
     ]:
         assert trainings(Interval(100, 3, 3), saving) == words
-
-
-# --- a table of two causes ---
-
-
-def by_least_squares(table):
-    """The same from fits: what a row's (a column's) own number takes off the squares that the others leave."""
-    rows, columns = table.shape
-    y, row, column = table.ravel(), np.repeat(np.arange(rows), columns), np.tile(np.arange(columns), rows)
-    of_row, of_column = (np.equal.outer(place, np.unique(place)).astype(float) for place in (row, column))
-
-    def left(*parts):
-        design = np.hstack([np.ones((len(y), 1)), *parts])
-        return np.square(y - design @ np.linalg.lstsq(design, y)[0]).sum()
-
-    free = (rows - 1) * (columns - 1)
-    rest, found = left(of_row, of_column) / free, []
-    for without, levels, others in ((of_column, rows, columns), (of_row, columns, rows)):
-        square = (left(without) - left(of_row, of_column)) / (levels - 1)
-        deviation = max(0.0, (square - rest) / others) ** 0.5
-        found.append((deviation, stats.f.sf(square / rest, levels - 1, free)))
-    return [*found, (rest**0.5, np.nan)]
-
-
-def test_a_two_way_table_equals_least_squares():
-    for shape, effects in [((2, 2), (0, 0)), ((5, 2), (3, 0)), ((3, 7), (1, 1))]:
-        rng = np.random.default_rng([*shape, *effects])
-        table = 50 + rng.normal(size=shape)
-        table += effects[0] * rng.normal(size=(shape[0], 1)) + effects[1] * rng.normal(size=shape[1])
-        found = two_way(table.tolist())
-        assert [name for name, *_ in found] == ["rows", "columns", "what is left"]
-        for (_, *ours), theirs in zip(found, by_least_squares(table), strict=True):
-            assert ours == pytest.approx(list(theirs), abs=1e-9, nan_ok=True)
-
-
-def test_a_two_way_table_by_hand():
-    # Row means 2 and 6, column means 2, 4 and 6; left over -1, 0, 1 and 1, 0, -1: 4 / 2 = 2. Rows: 3 * 8 = 24, columns:
-    # 2 * 4 = 8. So (24 - 2) / 3 and (8 - 2) / 2 are the variances of the effects.
-    (_, rows, of_rows), (_, columns, of_columns), (_, left, _) = two_way([[-1, 2, 5], [5, 6, 7]])
-    assert (rows, columns, left) == pytest.approx(((22 / 3) ** 0.5, 3**0.5, 2**0.5))
-    assert of_rows == pytest.approx(stats.f.sf(12, 1, 2))
-    assert of_columns == pytest.approx(stats.f.sf(4, 2, 2))
-
-
-def test_a_crossed_table_has_one_autoencoder_a_row():
-    def cell(seed, other, machine):
-        spec = dataclasses.replace(a_run(0.5).spec, seed=seed, embedding=Autoencoder("d", 1, 1, seed=other))
-        return Record(spec, {"test_accuracy": 0.1 * seed + 0.01 * other}, [], {"hardware": machine})
-
-    here = [cell(seed, other, "here") for seed in (0, 1) for other in (0, 1)]
-    assert crossed_table(here) == pytest.approx(np.array([[0, 0.1], [0.01, 0.11]]))
-    with pytest.raises(InputError, match="2 seeds by 2, only 3"):
-        crossed_table(here[:3])
-    with pytest.raises(InputError, match="an autoencoder each, and there are up to 3 of them"):
-        crossed_table([*here[:3], cell(1, 1, "there")])
-
-
-def test_an_effect_below_what_is_left_is_zero():
-    # The columns' means are equal and the rows' are not.
-    (_, rows, of_rows), (_, columns, of_columns), _ = two_way([[1, 2], [6, 5]])
-    assert rows > 0
-    assert (columns, of_columns) == (0, 1)
-    assert of_rows < 0.2
-
-
-def test_a_table_without_anything_left_is_all_effect():
-    with np.errstate(divide="ignore"):  # F is infinite
-        (_, rows, of_rows), (_, columns, of_columns), (_, left, _) = two_way([[1, 2], [3, 4]])
-    assert (rows, columns, left) == pytest.approx((2**0.5, 0.5**0.5, 0))
-    assert (of_rows, of_columns) == (0, 0)
-
-
-def test_a_table_of_one_row_or_column_is_refused():
-    for shape in [(1, 3), (3, 1)]:
-        with pytest.raises(InputError, match="needs two rows and two columns"):
-            two_way(np.ones(shape))

@@ -14,7 +14,7 @@ import pytest
 
 from embsel import training
 from embsel.errors import InputError
-from embsel.scale import parallel
+from embsel.lab import parallel
 
 FAR = 1e6  # what should differ, differs by so many times as much as may come of rounding
 PROCESSORS = {
