@@ -136,10 +136,9 @@ def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
 
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
-    """Train in a process of its own with this backend, by the book's own loop, by `fit` on each of these numbers of
-    virtual devices, and in ways that must differ: batches in another order; on TensorFlow, batch norm by each device for
-    itself. Each has `arm`, `devices`, `loss` and `gaps`. InputError if one of `counts` does not divide the batch, as
-    each device is to have the same share.
+    """Train in a process of its own with this backend by the book's own loop, by `fit` on each of these numbers of
+    virtual devices, and in ways that must differ: batches in another order; on TensorFlow, batch norm by each device
+    for itself. Each has `arm`, `devices`, `loss` and `gaps`. InputError if one of `counts` does not divide the batch.
     """
     for count in counts:
         require(count > 0 and not BATCH % count, f"counts: expected divisors of the batch of {BATCH}, found {count}.")

@@ -18,42 +18,32 @@ from embsel.scale import parallel
 
 FAR = 1e6  # what should differ, differs by so many times as much as may come of rounding
 PROCESSORS = {
-    "this one": {},
-    "one with SSE4.1": {
+    "SSE4.1": {
         "ONEDNN_MAX_CPU_ISA": "SSE41",
         "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2",
         "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX2 FMA3 AVX512F AVX512_SKX",  # old and new names
     },
-    "one with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
-    "one with AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
-    "this one without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+    "AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
+PLACES = [pytest.param(backend, {}, [1, 2], id=backend) for backend in ("tensorflow", "jax")] + [
+    pytest.param(backend, environment, [1, 4], id=f"{backend}, {name}", marks=pytest.mark.long)
+    for name, environment in PROCESSORS.items()
+    for backend in ("tensorflow", *["jax"] * ("XLA_FLAGS" in environment))  # the other words are for TensorFlow
+]
 
 
-def places():
-    """Both backends on this processor; what imitates another one takes long."""
-    for backend in ("tensorflow", "jax"):
-        for name, environment in PROCESSORS.items():
-            if environment and backend == "jax" and "XLA_FLAGS" not in environment:
-                continue  # these words are for TensorFlow
-            counts, marks = ([1, 4], [pytest.mark.long]) if environment else ([1, 2], [])
-            yield pytest.param((backend, environment, counts), id=f"{backend}, {name}", marks=marks)
-
-
-@pytest.fixture(scope="module", params=places())
-def runs(request):
-    """What is measured with one backend, its name and the numbers of devices."""
-    backend, environment, counts = request.param
+@pytest.mark.parametrize(("backend", "environment", "counts"), PLACES)
+def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_differs_is_told(
+    backend, environment, counts, monkeypatch
+):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"needs {backend}")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, " ".join([os.environ.get(name, ""), value]).strip() if name == "XLA_FLAGS" else value)
-        return parallel.measure(backend, counts), backend, counts
-
-
-def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_differs_is_told(runs):
-    measured, backend, counts = runs
+    for name, value in environment.items():
+        before = os.environ.get(name, "") if name == "XLA_FLAGS" else ""
+        monkeypatch.setenv(name, f"{before} {value}".strip())
+    measured = parallel.measure(backend, counts)
     first, *others = measured
     assert first["arm"] == parallel.OWN  # what the gaps are measured from
     assert first["loss"][-1] < first["loss"][0]
@@ -63,7 +53,7 @@ def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_di
         assert len(run["loss"]) == parallel.STEPS
         assert max(run["loss_gap"], run["weight_gap"]) < parallel.TOLERANCE, run["devices"]
     differ = [run for run in others if run["arm"] != "fit"]
-    apart = [(parallel.APART, max(counts))] if backend == "tensorflow" else []
+    apart = [(parallel.APART, max(counts))] * (backend == "tensorflow")
     assert [(run["arm"], run["devices"]) for run in differ] == [(parallel.ORDER, 1), *apart]
     for run in differ:
         assert min(run["loss_gap"], run["weight_gap"]) > FAR * parallel.TOLERANCE, run["arm"]

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,17 +32,15 @@ def test_a_folder_gives_the_pixels_class_by_class(pets, split):
             order = np.argsort(labels, kind="stable")
             np.testing.assert_array_equal(getattr(loaded, f"{half}_images"), images[order])
             np.testing.assert_array_equal(getattr(loaded, f"{half}_labels"), labels[order])
-
-
-def test_a_test_split_may_lack_a_class(pets):
     shutil.rmtree(pets / "test" / "cat")
-    assert load(pets).test_labels.tolist() == [1, 1]
+    assert load(pets).test_labels.tolist() == [1, 1], "a test split may lack a class"
 
 
-def test_every_format_is_read_and_strays_are_said(pets):
+def test_every_format_is_read_and_strays_are_said(pets, recwarn):
     for suffix in ("JPG", "bmp", "gif", "ppm", "tiff", "webp"):
         save(pets / "train" / "cat" / f"a.{suffix}")
     save(pets / "train" / "cat" / "b-grey.png", 77, "L")
+    save(pets / "train" / "cat" / "b-palette.png", 77, "P", transparency=b"\x80" * 256)  # Pillow would warn of it
     save(pets / "train" / "cat" / "b-rgba.png", (1, 2, 3, 128), "RGBA")
     for stray in ("README.md", "test/index.html", ".hidden", "train/cat/.DS_Store"):
         (pets / stray).write_text("stray")
@@ -51,21 +48,20 @@ def test_every_format_is_read_and_strays_are_said(pets):
         (pets / folder).mkdir()
     loaded = load(pets)
     assert loaded.class_names == ("cat", "dog")
-    assert loaded.note == ("1 of the 24 images was grey and became RGB. 3 files or folders that are no images of a "
+    assert loaded.note == ("1 of the 25 images was grey and became RGB. 3 files or folders that are no images of a "
                            "class were passed over: README.md, val, test/index.html.")
-    made = [row for row, file in enumerate(loaded.train_files) if "/cat/a" in file or "/cat/b" in file]
-    for row, colour in zip(made, [(200, 30, 40)] * 6 + [(77, 77, 77), (1, 2, 3)], strict=True):
-        assert np.abs(loaded.train_images[row].astype(int) - colour).max() <= 4  # JPEG and WebP round
-
-
-def test_a_folder_of_grey_files_becomes_rgb_and_palettes_make_no_noise(tmp_path, recwarn):
-    for number in range(2):
-        save(tmp_path / "train" / "cat" / f"{number}.png", 77, "L")
-        save(tmp_path / "test" / "cat" / f"{number}.png", 77, "P", transparency=b"\x80" * 256)
-    loaded = load(tmp_path)
-    assert (loaded.train_images.shape, loaded.note) == ((2, 6, 5, 3), "2 of the 4 images were grey and became RGB.")
-    assert load(tmp_path / "train").note.startswith("All 2 images were grey and became RGB. There was no test split")
+    made = {file.split("/")[-1]: image for file, image in zip(loaded.train_files, loaded.train_images, strict=True)}
+    for name, colour in {"b-grey.png": (77, 77, 77), "b-rgba.png": (1, 2, 3), "a.JPG": (200, 30, 40)}.items():
+        assert np.abs(made[name].astype(int) - colour).max() <= 4  # JPEG rounds
     assert list(recwarn) == []
+
+
+def test_a_folder_of_grey_files_becomes_rgb(tmp_path):
+    for number in range(2):
+        save(tmp_path / "cat" / f"{number}.png", 77, "L")
+    loaded = load(tmp_path)
+    assert loaded.train_images.shape == (1, 6, 5, 3)
+    assert loaded.note.startswith("All 2 images were grey and became RGB. There was no test split")
 
 
 @pytest.fixture
@@ -112,20 +108,14 @@ def test_each_training_file_is_named_in_its_row_also_of_a_validation_split(mess)
 
 
 def test_files_with_unusual_names_survive_also_in_the_cache(tmp_path):
-    names, made = ["a b.png", "comma, semi;colon.png", "ünïcødé 猫.png", "quote\"'.png", "line\nbreak.png", "100%.png",
-                   "[brackets]*?.png", "-dash.png", "UPPER.PNG", "two.dots.png"], 0  # fmt: skip
+    names = ["a b.png", "comma, semi;colon.png", "ünïcødé 猫.png", "quote\"'.png", "line\nbreak.png", "100%.png",
+             "[brackets]*?.png", "-dash.png", "UPPER.PNG", "two.dots.png"]  # fmt: skip
     folder = tmp_path / "my pets, all of them" / "Kätzchen & co"
     for i, name in enumerate(names):
-        try:
-            save(folder / name, (i, i, i))
-            made += 1
-        except OSError:  # not allowed on this system
-            continue
-    assert made >= 6
+        save(folder / name, (i, i, i))
     for _ in range(2):
         loaded = load(folder.parent)
-        assert loaded.class_names == ("Kätzchen & co",)
-        assert len(loaded.train_files) == made - len(loaded.test_labels)
+        assert (loaded.class_names, len(loaded.test_labels)) == (("Kätzchen & co",), 2)
         for file, image in zip(loaded.train_files, loaded.train_images, strict=True):
             assert file == f"Kätzchen & co/{names[image[0, 0, 0]]}"
 
@@ -180,30 +170,20 @@ def test_a_damaged_cache_is_made_again(pets, cache, decoding):
 
 
 def test_the_cache_is_where_the_environment_says(pets, cache, tmp_path, monkeypatch):
-    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "elsewhere" / "deep"))
-    load(pets)
     monkeypatch.delenv("EMBSEL_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
     load(pets)
+    assert [path.suffix for path in (tmp_path / "home/.cache/embsel").iterdir()] == [".npz"]
     assert not cache.exists()
-    for folder in ("elsewhere/deep", "home/.cache/embsel"):
-        assert [path.suffix for path in (tmp_path / folder).iterdir()] == [".npz"]
 
 
-def torn_write(file, **content):
-    Path(file).write_bytes(b"half of it")
-    raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize("fault", ["a file in its place", "a write that fails", "a full disk"])
+@pytest.mark.parametrize("fault", ["a file in its place", "a full disk"])
 def test_a_cache_that_cannot_be_written_is_a_warning_and_leaves_nothing(fault, pets, cache, monkeypatch):
     resource = pytest.importorskip("resource")  # not on Windows
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     if fault == "a file in its place":
         cache.write_text("")
-    elif fault == "a write that fails":
-        monkeypatch.setattr(np, "savez", torn_write)
     try:
         if fault == "a full disk":  # the kernel writes the first part of a file, and no more
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
