@@ -9,10 +9,8 @@ import os
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 
-from embsel import training
 from embsel.errors import InputError
 from embsel.scale import parallel
 
@@ -59,23 +57,6 @@ def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_di
         assert min(run["loss_gap"], run["weight_gap"]) > FAR * parallel.TOLERANCE, run["arm"]
 
 
-def test_the_batches_are_those_of_the_books_loop():
-    count = 100  # the batches do not end where a pass ends
-    batches = training._Batches(np.arange(count), parallel.BATCH, training._State(None, np.random.default_rng(3)))
-    expected = np.concatenate([next(batches) for _ in range(parallel.STEPS)])
-    np.testing.assert_array_equal(parallel.in_order(count, seed=3), expected)
-    assert (parallel.in_order(count, seed=4) != expected).any()
-
-
-def test_gaps_are_shares_of_what_training_moved():
-    start = [np.zeros(2), np.ones(3)]
-    first = parallel.Fitted([2.0, 1.0], start, [np.array([3.0, 4.0]), np.full(3, 2.0)], 1)
-    other = parallel.Fitted([2.0, 1.1], start, [np.array([3.0, 4.5]), np.full(3, 2.0)], 2)
-    found = parallel.gaps(other, first)
-    assert found == pytest.approx({"loss_gap": 0.1, "weight_gap": 0.1})
-    assert parallel.gaps(first, first) == {"loss_gap": 0, "weight_gap": 0}
-
-
 @pytest.mark.parametrize("kinds", [["CPU", "GPU", "GPU"], ["CPU", "CPU"]])
 def test_the_processor_does_not_share_batches_with_accelerators(kinds, monkeypatch):
     tf = pytest.importorskip("tensorflow")
@@ -94,8 +75,3 @@ def test_the_processor_does_not_share_batches_with_accelerators(kinds, monkeypat
 def test_a_number_of_devices_that_does_not_divide_the_batch_is_refused(count):
     with pytest.raises(InputError, match=rf"divisors of the batch of {parallel.BATCH}, found {count}\."):
         parallel.measure("tensorflow", [1, count])
-
-
-def test_a_process_that_fails_says_why():
-    with pytest.raises(ImportError, match="KERAS_BACKEND=numpy is not supported here"):
-        parallel.measure("numpy", [1])

@@ -171,21 +171,19 @@ def test_a_store_of_something_else_is_refused_and_left_alone(whole, tmp_path, co
     assert computed == []
 
 
-def branched(width=3, dtype="float32", size=4):
-    """Layers in a model in a model, one inside another, and a shared one."""
-    keras.utils.set_random_seed(0)
-    inner = keras.Sequential([keras.Input((8, 4)), keras.layers.Dense(width, dtype=dtype), keras.layers.Flatten()])
-    shared, x = keras.layers.Reshape((8, 4)), keras.Input((32,))
-    around = keras.layers.TimeDistributed(keras.layers.LayerNormalization(epsilon=10**-size))
-    return keras.Model(x, keras.layers.Add()([inner(shared(x)), inner(around(shared(x)))]))
-
-
 def test_an_encoder_is_known_by_what_it_does_and_not_by_the_names_of_its_layers():
+    def branched(width=3, dtype="float32"):
+        """A layer inside another in a model in a model, which is used twice."""
+        keras.utils.set_random_seed(0)
+        around = keras.layers.TimeDistributed(keras.layers.Dense(width, dtype=dtype))
+        inner, x = keras.Sequential([keras.Input((8, 4)), around]), keras.Input((8, 4))
+        return keras.Model(x, keras.layers.Add()([inner(x), inner(keras.layers.Identity()(x))]))
+
     fresh, digest = encoder.__wrapped__, training._digest_of_encoder
-    for make in (fresh, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
+    for make in (fresh, branched, lambda: models.autoencoder(widths=(2, 2, 2))[0]):
         assert digest(make()) == digest(make())
     mixed = [branched(dtype=f"mixed_{kind}") for kind in ("bfloat16", "float16")]
-    others = [*mixed, branched(), branched(size=3), branched(2), encoder(), encoder(1), encoder(activation="relu")]
+    others = [*mixed, branched(), branched(2), encoder(), encoder(1), encoder(activation="relu")]
     assert len(set(map(digest, others))) == len(others)
 
 
@@ -206,16 +204,3 @@ def test_what_embed_did_not_begin_and_what_was_damaged_since_is_refused(whole, t
     mark.write_text('{"done": ')
     with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
         embedded(out)
-
-
-def test_what_cannot_be_embedded_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for options, message in (
-        ({"out": "vectors.npz"}, "out: expected a path that ends in .npy or .zarr, found 'vectors.npz'"),
-        ({"rows": 0}, "rows: expected a whole number of at least 1, found 0"),
-        ({"pixels": pictures()[:0]}, r"pixels: .*not empty, found uint8 of shape \(0, 26, 25, 1\)"),
-        ({"pixels": [1, 2]}, "pixels: .*found None of shape None"),
-    ):
-        with pytest.raises(InputError, match=message):
-            embedded(**({"out": "vectors.npy"} | options))
-    assert list(tmp_path.iterdir()) == []
