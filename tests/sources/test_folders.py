@@ -54,14 +54,10 @@ def test_every_format_is_read_and_strays_are_said(pets, recwarn):
     for name, colour in {"b-grey.png": (77, 77, 77), "b-rgba.png": (1, 2, 3), "a.JPG": (200, 30, 40)}.items():
         assert np.abs(made[name].astype(int) - colour).max() <= 4  # JPEG rounds
     assert list(recwarn) == []
-
-
-def test_a_folder_of_grey_files_becomes_rgb(tmp_path):
     for number in range(2):
-        save(tmp_path / "cat" / f"{number}.png", 77, "L")
-    loaded = load(tmp_path)
-    assert loaded.train_images.shape == (1, 6, 5, 3)
-    assert loaded.note.startswith("All 2 images were grey and became RGB. There was no test split")
+        save(pets / "grey" / "cat" / f"{number}.png", 77, "L")
+    assert load(pets / "grey").train_images.shape == (1, 6, 5, 3)
+    assert load(pets / "grey").note.startswith("All 2 images were grey and became RGB. There was no test split")
 
 
 @pytest.fixture
@@ -178,52 +174,29 @@ def test_the_cache_is_where_the_environment_says(pets, cache, tmp_path, monkeypa
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("fault", ["a file in its place", "a full disk"])
-def test_a_cache_that_cannot_be_written_is_a_warning_and_leaves_nothing(fault, pets, cache, monkeypatch):
-    resource = pytest.importorskip("resource")  # not on Windows
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if fault == "a file in its place":
-        cache.write_text("")
-    try:
-        if fault == "a full disk":  # the kernel writes the first part of a file, and no more
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
-        with pytest.warns(UserWarning, match=r"could not be kept in .*cache.*Set EMBSEL_CACHE") as said:
-            assert len(load(pets).train_labels) == 12
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+def test_a_cache_that_cannot_be_written_is_a_warning(pets, cache):
+    cache.write_text("")  # a file in its place
+    with pytest.warns(UserWarning, match=r"could not be kept in .*cache.*Set EMBSEL_CACHE") as said:
+        assert len(load(pets).train_labels) == 12
     assert said[0].filename == __file__  # it points at the line that loads
-    assert cache.is_file() or list(cache.iterdir()) == []
-
-
-def test_two_processes_at_once_read_the_same(pets, cache, root):
-    command = [sys.executable, "-W", "error", "-c", f"from embsel.data import load; print(load({str(pets)!r}))"]
-    started = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate(timeout=60)[0].strip() for process in started] == [str(load(pets))] * 2
-    assert [path.suffix for path in cache.iterdir()] == [".npz"]
 
 
 KILLED = """
 import os, signal, sys
 import numpy as np
-from embsel import data, files
-die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "between":
-    files.os.replace = die
-else:
-    np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
+from embsel import data
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
 data.load(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("moment", ["between", "within"])
-def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(moment, pets, cache, root):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(pets), moment], check=False, cwd=root)
+def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(pets, cache, root):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(pets)], check=False, cwd=root)
     assert done.returncode == -signal.SIGKILL
     [left] = cache.iterdir()
-    assert left.name.startswith(".embsel-part-")
     first = load(pets)
-    assert len(list(cache.glob("[!.]*"))) == 1
-    assert left.exists()  # its writer may be alive
+    assert (len(list(cache.glob("[!.]*"))), left.exists()) == (1, True)  # its writer may be alive
     os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
     load(pets, image_size=24)
     assert not left.exists()
