@@ -1,7 +1,8 @@
 """Embeddings that need not fit in memory, read in chunks of rows.
 
 A source is a NumPy array or memory map, a Zarr array (or what is sliced like one, as in h5py), a Dask array, or an
-iterable of 2-D chunks: `stream` makes the same of all of them. Dask is imported only where such an array comes.
+iterable of 2-D chunks: `stream` makes the same of all of them but Dask's, whose blocks stay where they are. Dask is
+imported only where such an array comes.
 """
 
 import contextlib
@@ -85,7 +86,7 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
 
 
 def stream(source, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the rows of any source but Dask's in order, as the number of a chunk's first row and the chunk `(rows, n)`.
+    """Yield the rows of a source but Dask's in order: the number of a chunk's first row, and the chunk `(rows, n)`.
 
     Chunks hold about CHUNK_BYTES, however small the pieces of the source are, and at least `least` rows; the last may
     hold less. None is empty. A chunk is good until the next is asked for: then a memory map's pages are given back.
