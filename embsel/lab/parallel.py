@@ -2,7 +2,7 @@
 
 The loop of `embsel.training` is for one device. Here TensorFlow's MirroredStrategy or, on JAX, Keras' DataParallel
 gives each device a copy of the network and its share of every batch. Devices are set up before the backend starts, so
-`measure` begins a process, and Keras is imported where it is used. As it trains, this is no part of `embsel.scale`.
+`measure` begins a process, and Keras is imported where it is used. Unlike the rest of this wing, this room trains.
 """
 
 import contextlib
@@ -19,9 +19,7 @@ from embsel.errors import require, whole
 
 STEPS, BATCH, RATE = 20, 64, 0.02
 IMAGES, WIDTH, DENSE = 512, 8, (32, 16)  # small: it is about agreement, not about speed
-# Far above what rounding leaves of a gap in float64, far below what anything else does. In float32 no number would do:
-# one rounding can send one image another way through a ReLU, and the gap is 2e-2.
-TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # far above what rounding leaves of a gap in float64; in float32 one ReLU that flips leaves 2e-2
 OWN, ORDER, APART = "the book's own loop", "fit, batches in another order", "fit, batch norm for itself"
 
 
@@ -132,40 +130,30 @@ def gaps(run: Fitted, first: Fitted) -> dict[str, float]:
     """Return how far `run` is from `first` where it is farthest: `loss_gap`, as a share of the loss, and `weight_gap`,
     of a variable at the end, as a share of the distance that training moved it.
     """
-    loss = np.abs(np.array(run.loss) / first.loss - 1).max()
-    moved = [np.linalg.norm(end - start) for start, end in zip(first.start, first.end, strict=True)]
-    apart = [np.linalg.norm(end - other) for end, other in zip(run.end, first.end, strict=True)]
-    return {"loss_gap": float(loss), "weight_gap": float(max(np.array(apart) / moved))}
-
-
-def compare(counts: Sequence[int]) -> list[dict]:
-    """Train by the book's own loop, by `fit` on each of these numbers of devices, and in ways that must differ: batches
-    in another order; on TensorFlow, batch norm by each device for itself. Each has `arm`, `devices`, `loss` and `gaps`.
-    """
-    from embsel.backend import BACKEND
-
-    arms = [(OWN, 1, {"own": True}), *(("fit", count, {}) for count in counts), (ORDER, 1, {"seed": 1})]
-    if BACKEND == "tensorflow" and max(counts) > 1:
-        arms.append((APART, max(counts), {"synchronized": False}))
-    dataset = data.shapes(train=IMAGES, test=10)
-    runs = [fit(dataset, count, **options) for _, count, options in arms]
-    found = zip(arms, runs, strict=True)
-    return [{"arm": arm, "devices": run.devices, "loss": run.loss, **gaps(run, runs[0])} for (arm, *_), run in found]
+    ends = zip(first.start, first.end, run.end, strict=True)
+    weight = max(np.linalg.norm(other - end) / np.linalg.norm(end - start) for start, end, other in ends)
+    return {"loss_gap": float(np.abs(np.array(run.loss) / first.loss - 1).max()), "weight_gap": float(weight)}
 
 
 def measure(backend: str, counts: Sequence[int]) -> list[dict]:
-    """Return what `compare` returns in a process of its own, with this backend and as many virtual devices as needed;
-    InputError if one of `counts` does not divide the batch, as each device is to have the same share.
+    """Train in a process of its own with this backend by the book's own loop, by `fit` on each of these numbers of
+    virtual devices, and in ways that must differ: batches in another order; on TensorFlow, batch norm by each device
+    for itself. Each has `arm`, `devices`, `loss` and `gaps`. InputError if one of `counts` does not divide the batch.
     """
     for count in counts:
         require(count > 0 and not BATCH % count, f"counts: expected divisors of the batch of {BATCH}, found {count}.")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_begin, backend, counts).result()
+        return pool.submit(_compare, backend, counts).result()
 
 
-def _begin(backend: str, counts: Sequence[int]) -> list[dict]:
+def _compare(backend: str, counts: Sequence[int]) -> list[dict]:
     os.environ["KERAS_BACKEND"] = backend
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries log there is for no page; an error travels by itself
     in_float64()
     split_processor(max(counts))
-    return compare(counts)
+    arms = [(OWN, 1, {"own": True}), *(("fit", count, {}) for count in counts), (ORDER, 1, {"seed": 1})]
+    if backend == "tensorflow" and max(counts) > 1:
+        arms.append((APART, max(counts), {"synchronized": False}))
+    dataset = data.shapes(train=IMAGES, test=10)
+    runs = [(arm, fit(dataset, count, **options)) for arm, count, options in arms]
+    return [{"arm": arm, "devices": run.devices, "loss": run.loss, **gaps(run, runs[0][1])} for arm, run in runs]

@@ -15,18 +15,17 @@ from embsel.errors import InputError, require
 class Store:
     """An array `shape` (N, n) of `dtype` at `path`, .npy or .zarr, that goes on after a kill where it was.
 
-    Beside it, in `<path>.progress.json`, stand the rows that are done and what the array is made of: `rows` are
-    written at a time, and whatever `made_of` says; InputError if a store was begun with something else. The order of
-    writes makes any moment safe: the mark says 0 before the array is made, rows are on the disk before the mark
-    counts them, and a new mark takes the place of the old at once or not at all. So what is counted is there, and
-    what a kill left half written is written again. (This holds for a killed process. After a power cut it holds for
-    .npy, while the chunks of .zarr are in the hands of Zarr.) Only one process at a time may fill it.
+    Beside it, in `<path>.progress.json`, stand the rows that are done and what the array is made of: `rows` at a time,
+    and whatever `made_of` says; InputError if a store was begun with something else. The order of writes makes any
+    moment safe: the mark says 0 before the array is made, rows are on the disk before the mark counts them, and a new
+    mark replaces the old at once or not at all. So what is counted is there, and what a kill left half written is
+    written again (after a power cut, that holds for .npy: the chunks of .zarr are in the hands of Zarr).
     """
 
     def __init__(self, path, shape: tuple[int, int], dtype: str, rows: int, made_of: Mapping[str, str]):
         self.path = Path(path)
-        good = self.path.suffix in (".npy", ".zarr")
-        require(good, f"out: expected a path that ends in .npy or .zarr, found {str(path)!r}.")
+        known = self.path.suffix in (".npy", ".zarr")
+        require(known, f"out: expected a path that ends in .npy or .zarr, found {str(path)!r}.")
         self.shape, self.dtype, self.rows = shape, np.dtype(dtype), rows
         self.made_of = {**made_of, "shape": list(shape), "dtype": str(self.dtype), "rows": rows}
         self.mark = self.path.with_name(self.path.name + ".progress.json")
@@ -56,32 +55,31 @@ class Store:
         try:
             yield
         except Timeout:
-            message = f"{self.path} is being written by another process: wait for its end, or choose another path."
-            raise InputError(message) from None
+            raise InputError(f"{self.path} is being written by another process: wait for its end, or choose another "
+                             "path.") from None
         except OSError as error:
-            kept = f"Its first {self.done:,} rows are kept, and the same call goes on from there"
-            raise InputError(f"{self.path} cannot be written to: {error.strerror or error}. {kept}.") from error
+            kept = f"Its first {self.done:,} rows are kept, and the same call goes on from there."
+            raise InputError(f"{self.path} cannot be written to: {error.strerror or error}. {kept}") from error
 
     def _begun(self) -> int:
         """Return how many rows are done; InputError if those are of something else."""
         if not self.mark.exists():
-            message = f"{self.path} is there already, and no {self.mark.name} says what it is made of"
-            require(not self.path.exists(), f"{message}: choose another path, or remove it.")
+            require(not self.path.exists(), f"{self.path} is there already, and no {self.mark.name} says what it is "
+                    "made of: choose another path, or remove it.")
             return 0
         try:
             known = json.loads(self.mark.read_text(encoding="utf-8"))
             done = int(known["done"])
         except (ValueError, TypeError, KeyError) as error:
-            message = f"{self.mark} cannot be read ({error}): remove it and {self.path} to start anew."
-            raise InputError(message) from None
-        pairs = ((key, known.get(key), new) for key, new in self.made_of.items())
-        other = [f"{key}: then {then}, now {new}" for key, then, new in pairs if then != new]
+            anew = f"remove it and {self.path} to start anew."
+            raise InputError(f"{self.mark} cannot be read ({error}): {anew}") from None
+        new = self.made_of.items()
+        other = [f"{key}: then {known.get(key)}, now {now}" for key, now in new if known.get(key) != now]
         advice = f"choose another path, or remove it and {self.mark.name} to start anew"
         require(not other, f"{self.path} was begun with something else ({'; '.join(other)}): {advice}.")
         if not done or not self.path.exists():
             return 0  # killed before the first rows, or the array was removed
-        found = self.array()
-        good = (found.shape, found.dtype) == (self.shape, self.dtype)
+        good = (self.array().shape, self.array().dtype) == (self.shape, self.dtype)
         require(good, f"{self.path} has another shape or dtype than {self.mark.name} says: {advice}.")
         return done
 
@@ -105,7 +103,7 @@ class Store:
                     file.flush()
                     os.fsync(file.fileno())
             else:
-                self._zarr("r+")[self.done : self.done + len(values)] = values
+                self.array("r+")[self.done : self.done + len(values)] = values
             self._count(self.done + len(values))
 
     def _count(self, done: int) -> None:
@@ -117,11 +115,10 @@ class Store:
         os.replace(part, self.mark)
         self.done = done
 
-    def array(self):
+    def array(self, mode: str = "r"):
         """Return the array, opened for reading: a memory map or a Zarr array `(N, n)`."""
-        return np.load(self.path, mmap_mode="r") if self.path.suffix == ".npy" else self._zarr("r")
-
-    def _zarr(self, mode: str):
+        if self.path.suffix == ".npy":
+            return np.load(self.path, mmap_mode=mode)
         import zarr
 
         return zarr.open_array(str(self.path), mode=mode)

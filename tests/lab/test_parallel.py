@@ -9,51 +9,39 @@ import os
 from types import SimpleNamespace
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 
-from embsel import training
 from embsel.errors import InputError
 from embsel.lab import parallel
 
 FAR = 1e6  # what should differ, differs by so many times as much as may come of rounding
 PROCESSORS = {
-    "this one": {},
-    "one with SSE4.1": {
+    "SSE4.1": {
         "ONEDNN_MAX_CPU_ISA": "SSE41",
         "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2",
         "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX2 FMA3 AVX512F AVX512_SKX",  # old and new names
     },
-    "one with AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
-    "one with AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
-    "this one without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+    "AVX-512": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+    "no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
 }
+PLACES = [pytest.param(backend, {}, [1, 2], id=backend) for backend in ("tensorflow", "jax")] + [
+    pytest.param(backend, environment, [1, 4], id=f"{backend}, {name}", marks=pytest.mark.long)
+    for name, environment in PROCESSORS.items()
+    for backend in ("tensorflow", *["jax"] * ("XLA_FLAGS" in environment))  # the other words are for TensorFlow
+]
 
 
-def places():
-    """Both backends on this processor; what imitates another one takes long."""
-    for backend in ("tensorflow", "jax"):
-        for name, environment in PROCESSORS.items():
-            if environment and backend == "jax" and "XLA_FLAGS" not in environment:
-                continue  # these words are for TensorFlow
-            counts, marks = ([1, 4], [pytest.mark.long]) if environment else ([1, 2], [])
-            yield pytest.param((backend, environment, counts), id=f"{backend}, {name}", marks=marks)
-
-
-@pytest.fixture(scope="module", params=places())
-def runs(request):
-    """What is measured with one backend, its name and the numbers of devices."""
-    backend, environment, counts = request.param
+@pytest.mark.parametrize(("backend", "environment", "counts"), PLACES)
+def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_differs_is_told(
+    backend, environment, counts, monkeypatch
+):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"needs {backend}")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, " ".join([os.environ.get(name, ""), value]).strip() if name == "XLA_FLAGS" else value)
-        return parallel.measure(backend, counts), backend, counts
-
-
-def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_differs_is_told(runs):
-    measured, backend, counts = runs
+    for name, value in environment.items():
+        before = os.environ.get(name, "") if name == "XLA_FLAGS" else ""
+        monkeypatch.setenv(name, f"{before} {value}".strip())
+    measured = parallel.measure(backend, counts)
     first, *others = measured
     assert first["arm"] == parallel.OWN  # what the gaps are measured from
     assert first["loss"][-1] < first["loss"][0]
@@ -63,27 +51,10 @@ def test_devices_agree_with_each_other_and_with_the_loop_of_the_book_and_what_di
         assert len(run["loss"]) == parallel.STEPS
         assert max(run["loss_gap"], run["weight_gap"]) < parallel.TOLERANCE, run["devices"]
     differ = [run for run in others if run["arm"] != "fit"]
-    apart = [(parallel.APART, max(counts))] if backend == "tensorflow" else []
+    apart = [(parallel.APART, max(counts))] * (backend == "tensorflow")
     assert [(run["arm"], run["devices"]) for run in differ] == [(parallel.ORDER, 1), *apart]
     for run in differ:
         assert min(run["loss_gap"], run["weight_gap"]) > FAR * parallel.TOLERANCE, run["arm"]
-
-
-def test_the_batches_are_those_of_the_books_loop():
-    count = 100  # the batches do not end where a pass ends
-    batches = training._Batches(np.arange(count), parallel.BATCH, training._State(None, np.random.default_rng(3)))
-    expected = np.concatenate([next(batches) for _ in range(parallel.STEPS)])
-    np.testing.assert_array_equal(parallel.in_order(count, seed=3), expected)
-    assert (parallel.in_order(count, seed=4) != expected).any()
-
-
-def test_gaps_are_shares_of_what_training_moved():
-    start = [np.zeros(2), np.ones(3)]
-    first = parallel.Fitted([2.0, 1.0], start, [np.array([3.0, 4.0]), np.full(3, 2.0)], 1)
-    other = parallel.Fitted([2.0, 1.1], start, [np.array([3.0, 4.5]), np.full(3, 2.0)], 2)
-    found = parallel.gaps(other, first)
-    assert found == pytest.approx({"loss_gap": 0.1, "weight_gap": 0.1})
-    assert parallel.gaps(first, first) == {"loss_gap": 0, "weight_gap": 0}
 
 
 @pytest.mark.parametrize("kinds", [["CPU", "GPU", "GPU"], ["CPU", "CPU"]])
@@ -104,8 +75,3 @@ def test_the_processor_does_not_share_batches_with_accelerators(kinds, monkeypat
 def test_a_number_of_devices_that_does_not_divide_the_batch_is_refused(count):
     with pytest.raises(InputError, match=rf"divisors of the batch of {parallel.BATCH}, found {count}\."):
         parallel.measure("tensorflow", [1, count])
-
-
-def test_a_process_that_fails_says_why():
-    with pytest.raises(ImportError, match="KERAS_BACKEND=numpy is not supported here"):
-        parallel.measure("numpy", [1])

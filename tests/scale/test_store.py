@@ -38,9 +38,7 @@ def embedded(out, **changes):
 def computed(monkeypatch):
     """How many images each call of the encoder computed."""
     sizes, predict = [], keras.Model.predict
-    monkeypatch.setattr(
-        keras.Model, "predict", lambda self, x, **options: sizes.append(len(x)) or predict(self, x, **options)
-    )
+    monkeypatch.setattr(keras.Model, "predict", lambda self, x, **kw: sizes.append(len(x)) or predict(self, x, **kw))
     return sizes
 
 
@@ -64,10 +62,10 @@ def copied(whole, folder, **changes):
     return out, mark
 
 
-def test_embed_to_a_store_is_embed_in_memory(whole, tmp_path, computed):
+def test_embed_to_a_store_is_embed_in_memory_and_what_is_complete_is_not_computed_again(whole, tmp_path, computed):
     x, out, expected = pictures(), tmp_path / "new" / whole.name, training.embed(encoder(), pictures())
     np.save(tmp_path / "x.npy", x)
-    for source in (np.load(tmp_path / "x.npy", mmap_mode="r"), zarr.array(x, chunks=(9, 26, 25, 1)), x):
+    for source in (np.load(tmp_path / "x.npy", mmap_mode="r"), zarr.array(x, chunks=(9, 26, 25, 1))):
         shutil.rmtree(out.parent, ignore_errors=True)
         computed.clear()
         found = embedded(out, pixels=source)
@@ -76,7 +74,7 @@ def test_embed_to_a_store_is_embed_in_memory(whole, tmp_path, computed):
         assert computed == [20, 20, 20, 20, 15]
     again = embedded(out, encoder=encoder.__wrapped__())
     assert np.array_equal(again[:], found[:])
-    assert len(computed) == 5, "what is complete is not computed again"
+    assert len(computed) == 5
     assert {path.name for path in out.parent.iterdir()} == {out.name, f"{out.name}.lock", f"{out.name}.progress.json"}
     with pytest.raises((ValueError, PermissionError)):
         again[0] = 1
@@ -95,8 +93,7 @@ def with_half_of_the_third_rows_written(patch):
     def half(store, values):
         if store.done == 40:
             patch.setattr(Store, "_count", die)
-            append(store, values[: len(values) // 2] * 0 + 7)
-        append(store, values)
+        append(store, values if store.done < 40 else values[: len(values) // 2] * 0 + 7)
 
     patch.setattr(Store, "append", half)
 
@@ -106,9 +103,7 @@ def with_the_array_half_made(patch):
     patch.setattr(zarr, "create_array", lambda path, **_: die(Path(path).mkdir()))
 
 
-@pytest.mark.parametrize(
-    ("moment", "kept"), [(with_half_of_the_third_rows_written, 40), (with_the_array_half_made, 0)]
-)
+@pytest.mark.parametrize(("moment", "kept"), [(with_half_of_the_third_rows_written, 40), (with_the_array_half_made, 0)])
 def test_embed_goes_on_after_it_died_at_any_moment(whole, moment, kept, tmp_path, computed):
     with pytest.MonkeyPatch.context() as patch:
         moment(patch)
@@ -152,79 +147,54 @@ def test_embed_goes_on_after_kill_9(name, tmp_path, computed, root):
 # --- something else ---
 
 
-def test_a_store_of_something_else_is_refused(whole, tmp_path, computed):
+def test_a_store_of_something_else_is_refused_and_left_alone(whole, tmp_path, computed):
     changed = pictures()
     changed[-1, 0, 0, 0] ^= 1
     for other, message in (
         ({"encoder": encoder(1)}, "encoder: then .*, now "),
-        ({"encoder": encoder(activation="relu")}, "encoder: then .*, now "),
         ({"encoder": encoder(0, 6)}, r"shape: then \[95, 5\], now \[95, 6\]"),
         ({"pixels": changed}, "images: then .*, now "),
         ({"pixels": pictures(94)}, r"shape: then \[95, 5\], now \[94, 5\]"),
         ({"rows": 30}, "rows: then 20, now 30"),
         ({}, "dtype: then float16, now float32"),
     ):
-        for done in (95, 40):
-            out, mark = copied(whole, tmp_path / "copy", done=done, **({} if other else {"dtype": "float16"}))
-            text = mark.read_text()
-            with pytest.raises(InputError, match=f"was begun with something else.*{message}.*to start anew"):
-                embedded(out, **other)
-            assert mark.read_text() == text
-            assert np.array_equal(opened(out)[:], opened(whole)[:])
-            shutil.rmtree(out.parent)
+        out, mark = copied(whole, tmp_path / "copy", done=40, **({} if other else {"dtype": "float16"}))
+        text = mark.read_text()
+        with pytest.raises(InputError, match=f"was begun with something else.*{message}.*to start anew"):
+            embedded(out, **other)
+        assert mark.read_text() == text
+        assert np.array_equal(opened(out)[:], opened(whole)[:])
+        shutil.rmtree(out.parent)
     assert computed == []
 
 
-def branched(width=3, dtype="float32", size=4):
-    """Layers in a model in a model, one inside another, and a shared one."""
-    keras.utils.set_random_seed(0)
-    inner = keras.Sequential([keras.Input((8, 4)), keras.layers.Dense(width, dtype=dtype), keras.layers.Flatten()])
-    shared, x = keras.layers.Reshape((8, 4)), keras.Input((32,))
-    around = keras.layers.TimeDistributed(keras.layers.LayerNormalization(epsilon=10**-size))
-    return keras.Model(x, keras.layers.Add()([inner(shared(x)), inner(around(shared(x)))]))
-
-
 def test_an_encoder_is_known_by_what_it_does_and_not_by_the_names_of_its_layers():
-    fresh, digest = encoder.__wrapped__, training._digest_of_encoder
-    for make in (fresh, branched, lambda: models.resnet(2, width=4), lambda: models.autoencoder(widths=(2, 2, 2))[0]):
+    def nested(width=3, dtype="float32"):
+        keras.utils.set_random_seed(0)
+        around = keras.layers.TimeDistributed(keras.layers.Dense(width, dtype=dtype))
+        return keras.Sequential([keras.Input((8, 4)), keras.Sequential([around]), keras.layers.Flatten()])
+
+    digest = training._digest_of_encoder
+    for make in (nested, encoder.__wrapped__, lambda: models.autoencoder(widths=(2, 2, 2))[0]):
         assert digest(make()) == digest(make())
-    mixed = [branched(dtype=f"mixed_{kind}") for kind in ("bfloat16", "float16")]
-    others = [*mixed, branched(), branched(size=3), branched(2), encoder(), encoder(1)]
+    others = [nested(), nested(2), nested(dtype="mixed_float16"), encoder(), encoder(1), encoder(activation="relu")]
     assert len(set(map(digest, others))) == len(others)
 
 
-def test_what_embed_did_not_begin_is_left_alone_and_a_torn_mark_is_refused(whole, tmp_path):
+def test_what_embed_did_not_begin_and_what_was_damaged_since_is_refused(whole, tmp_path, computed):
     out = tmp_path / whole.name
     out.write_text("precious")
     with pytest.raises(InputError, match=r"is there already, and no .*progress\.json says what it is made of"):
         embedded(out)
     assert out.read_text() == "precious"
     out, mark = copied(whole, tmp_path / "copy")
-    mark.write_text('{"done": ')
-    with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
-        embedded(out)
-
-
-def test_a_removed_array_is_made_anew_and_another_shape_is_refused(whole, tmp_path, computed):
-    out, _ = copied(whole, tmp_path / "copy")
     shutil.rmtree(out) if out.is_dir() else out.unlink()
-    assert np.array_equal(embedded(out)[:], opened(whole)[:])
+    assert np.array_equal(embedded(out)[:], opened(whole)[:]), "a removed array is made anew"
     assert sum(computed) == 95
     other = np.ones((3, 4), np.float32)
     np.save(out, other) if out.suffix == ".npy" else zarr.create_array(str(out), data=other, overwrite=True)
     with pytest.raises(InputError, match=r"has another shape or dtype than .*progress\.json says"):
         embedded(out)
-
-
-def test_what_cannot_be_embedded_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for options, message in (
-        ({"out": "vectors.npz"}, "out: expected a path that ends in .npy or .zarr, found 'vectors.npz'"),
-        ({"rows": 0}, "rows: expected a whole number of at least 1, found 0"),
-        ({"pixels": pictures()[:0]}, r"pixels: .*not empty, found uint8 of shape \(0, 26, 25, 1\)"),
-        ({"pixels": [1, 2]}, "pixels: .*found None of shape None"),
-        ({"pixels": pictures()[:, :20]}, "24 x 24 pixels, and the images have only 20 x 25"),
-    ):
-        with pytest.raises(InputError, match=message):
-            embedded(**({"out": "vectors.npy"} | options))
-    assert list(tmp_path.iterdir()) == []
+    mark.write_text('{"done": ')
+    with pytest.raises(InputError, match=r"progress\.json cannot be read .* to start anew"):
+        embedded(out)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,17 +32,15 @@ def test_a_folder_gives_the_pixels_class_by_class(pets, split):
             order = np.argsort(labels, kind="stable")
             np.testing.assert_array_equal(getattr(loaded, f"{half}_images"), images[order])
             np.testing.assert_array_equal(getattr(loaded, f"{half}_labels"), labels[order])
-
-
-def test_a_test_split_may_lack_a_class(pets):
     shutil.rmtree(pets / "test" / "cat")
-    assert load(pets).test_labels.tolist() == [1, 1]
+    assert load(pets).test_labels.tolist() == [1, 1], "a test split may lack a class"
 
 
-def test_every_format_is_read_and_strays_are_said(pets):
+def test_every_format_is_read_and_strays_are_said(pets, recwarn):
     for suffix in ("JPG", "bmp", "gif", "ppm", "tiff", "webp"):
         save(pets / "train" / "cat" / f"a.{suffix}")
     save(pets / "train" / "cat" / "b-grey.png", 77, "L")
+    save(pets / "train" / "cat" / "b-palette.png", 77, "P", transparency=b"\x80" * 256)  # Pillow would warn of it
     save(pets / "train" / "cat" / "b-rgba.png", (1, 2, 3, 128), "RGBA")
     for stray in ("README.md", "test/index.html", ".hidden", "train/cat/.DS_Store"):
         (pets / stray).write_text("stray")
@@ -51,21 +48,16 @@ def test_every_format_is_read_and_strays_are_said(pets):
         (pets / folder).mkdir()
     loaded = load(pets)
     assert loaded.class_names == ("cat", "dog")
-    assert loaded.note == ("1 of the 24 images was grey and became RGB. 3 files or folders that are no images of a "
+    assert loaded.note == ("1 of the 25 images was grey and became RGB. 3 files or folders that are no images of a "
                            "class were passed over: README.md, val, test/index.html.")
-    made = [row for row, file in enumerate(loaded.train_files) if "/cat/a" in file or "/cat/b" in file]
-    for row, colour in zip(made, [(200, 30, 40)] * 6 + [(77, 77, 77), (1, 2, 3)], strict=True):
-        assert np.abs(loaded.train_images[row].astype(int) - colour).max() <= 4  # JPEG and WebP round
-
-
-def test_a_folder_of_grey_files_becomes_rgb_and_palettes_make_no_noise(tmp_path, recwarn):
-    for number in range(2):
-        save(tmp_path / "train" / "cat" / f"{number}.png", 77, "L")
-        save(tmp_path / "test" / "cat" / f"{number}.png", 77, "P", transparency=b"\x80" * 256)
-    loaded = load(tmp_path)
-    assert (loaded.train_images.shape, loaded.note) == ((2, 6, 5, 3), "2 of the 4 images were grey and became RGB.")
-    assert load(tmp_path / "train").note.startswith("All 2 images were grey and became RGB. There was no test split")
+    made = {file.split("/")[-1]: image for file, image in zip(loaded.train_files, loaded.train_images, strict=True)}
+    for name, colour in {"b-grey.png": (77, 77, 77), "b-rgba.png": (1, 2, 3), "a.JPG": (200, 30, 40)}.items():
+        assert np.abs(made[name].astype(int) - colour).max() <= 4  # JPEG rounds
     assert list(recwarn) == []
+    for number in range(2):
+        save(pets / "grey" / "cat" / f"{number}.png", 77, "L")
+    assert load(pets / "grey").train_images.shape == (1, 6, 5, 3)
+    assert load(pets / "grey").note.startswith("All 2 images were grey and became RGB. There was no test split")
 
 
 @pytest.fixture
@@ -112,20 +104,14 @@ def test_each_training_file_is_named_in_its_row_also_of_a_validation_split(mess)
 
 
 def test_files_with_unusual_names_survive_also_in_the_cache(tmp_path):
-    names, made = ["a b.png", "comma, semi;colon.png", "ünïcødé 猫.png", "quote\"'.png", "line\nbreak.png", "100%.png",
-                   "[brackets]*?.png", "-dash.png", "UPPER.PNG", "two.dots.png"], 0  # fmt: skip
+    names = ["a b.png", "comma, semi;colon.png", "ünïcødé 猫.png", "quote\"'.png", "line\nbreak.png", "100%.png",
+             "[brackets]*?.png", "-dash.png", "UPPER.PNG", "two.dots.png"]  # fmt: skip
     folder = tmp_path / "my pets, all of them" / "Kätzchen & co"
     for i, name in enumerate(names):
-        try:
-            save(folder / name, (i, i, i))
-            made += 1
-        except OSError:  # not allowed on this system
-            continue
-    assert made >= 6
+        save(folder / name, (i, i, i))
     for _ in range(2):
         loaded = load(folder.parent)
-        assert loaded.class_names == ("Kätzchen & co",)
-        assert len(loaded.train_files) == made - len(loaded.test_labels)
+        assert (loaded.class_names, len(loaded.test_labels)) == (("Kätzchen & co",), 2)
         for file, image in zip(loaded.train_files, loaded.train_images, strict=True):
             assert file == f"Kätzchen & co/{names[image[0, 0, 0]]}"
 
@@ -180,70 +166,37 @@ def test_a_damaged_cache_is_made_again(pets, cache, decoding):
 
 
 def test_the_cache_is_where_the_environment_says(pets, cache, tmp_path, monkeypatch):
-    monkeypatch.setenv("EMBSEL_CACHE", str(tmp_path / "elsewhere" / "deep"))
-    load(pets)
     monkeypatch.delenv("EMBSEL_CACHE")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
     load(pets)
+    assert [path.suffix for path in (tmp_path / "home/.cache/embsel").iterdir()] == [".npz"]
     assert not cache.exists()
-    for folder in ("elsewhere/deep", "home/.cache/embsel"):
-        assert [path.suffix for path in (tmp_path / folder).iterdir()] == [".npz"]
 
 
-def torn_write(file, **content):
-    Path(file).write_bytes(b"half of it")
-    raise OSError(28, "No space left on device")
-
-
-@pytest.mark.parametrize("fault", ["a file in its place", "a write that fails", "a full disk"])
-def test_a_cache_that_cannot_be_written_is_a_warning_and_leaves_nothing(fault, pets, cache, monkeypatch):
-    resource = pytest.importorskip("resource")  # not on Windows
-    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if fault == "a file in its place":
-        cache.write_text("")
-    elif fault == "a write that fails":
-        monkeypatch.setattr(np, "savez", torn_write)
-    try:
-        if fault == "a full disk":  # the kernel writes the first part of a file, and no more
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, usual[1]))
-        with pytest.warns(UserWarning, match=r"could not be kept in .*cache.*Set EMBSEL_CACHE") as said:
-            assert len(load(pets).train_labels) == 12
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+def test_a_cache_that_cannot_be_written_is_a_warning(pets, cache):
+    cache.write_text("")  # a file in its place
+    with pytest.warns(UserWarning, match=r"could not be kept in .*cache.*Set EMBSEL_CACHE") as said:
+        assert len(load(pets).train_labels) == 12
     assert said[0].filename == __file__  # it points at the line that loads
-    assert cache.is_file() or list(cache.iterdir()) == []
-
-
-def test_two_processes_at_once_read_the_same(pets, cache, root):
-    command = [sys.executable, "-W", "error", "-c", f"from embsel.data import load; print(load({str(pets)!r}))"]
-    started = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    assert [process.communicate(timeout=60)[0].strip() for process in started] == [str(load(pets))] * 2
-    assert [path.suffix for path in cache.iterdir()] == [".npz"]
 
 
 KILLED = """
 import os, signal, sys
 import numpy as np
-from embsel import data, files
-die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-if sys.argv[2] == "between":
-    files.os.replace = die
-else:
-    np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
+from embsel import data
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+np.lib._npyio_impl.format.write_array = lambda file, *_, **__: (file.write(b"half"), die())
 data.load(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("moment", ["between", "within"])
-def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(moment, pets, cache, root):
-    done = subprocess.run([sys.executable, "-c", KILLED, str(pets), moment], check=False, cwd=root)
+def test_a_kill_while_the_cache_is_written_leaves_nothing_that_is_read_or_stays(pets, cache, root):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(pets)], check=False, cwd=root)
     assert done.returncode == -signal.SIGKILL
     [left] = cache.iterdir()
-    assert left.name.startswith(".embsel-part-")
     first = load(pets)
-    assert len(list(cache.glob("[!.]*"))) == 1
-    assert left.exists()  # its writer may be alive
+    assert (len(list(cache.glob("[!.]*"))), left.exists()) == (1, True)  # its writer may be alive
     os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
     load(pets, image_size=24)
     assert not left.exists()

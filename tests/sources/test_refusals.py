@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,22 +35,23 @@ def tree(*names, **contents):
         for name in (*names, *contents):
             path = folder / "pets" / name
             (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
-            if name in contents:
-                path.write_bytes(contents[name])
-            elif not name.endswith("/"):
-                Image.fromarray(IMAGES[0]).save(path)
+            if not name.endswith("/"):
+                Image.fromarray(IMAGES[0]).save(path, "PNG")
+        for name, content in contents.items():
+            (folder / "pets" / name).write_bytes(content)
         return load(folder / "pets")
 
     return loaded
 
 
 def with_image(content):
-    """Load a folder of which the second picture is `content`, as it is or as Pillow writes it."""
-    if not isinstance(content, bytes):
-        image, options = content
-        image.save(file := io.BytesIO(), **options)
-        content = file.getvalue()
     return tree("cat/1.png", "cat/3.png", **{"cat/2.png": content})
+
+
+def written(image, kind, **options):
+    """Load a folder of which the second picture is this one, as Pillow writes it."""
+    image.save(file := io.BytesIO(), kind, **options)
+    return with_image(file.getvalue())
 
 
 def png(width, height):
@@ -62,14 +64,8 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
 
 
-def inflated():
-    text = PngImagePlugin.PngInfo()
-    text.add_text("comment", "0" * 10**7, zip=True)
-    return Image.new("RGB", (8, 8)), {"format": "PNG", "pnginfo": text}
-
-
-def rows(*labels):
-    return [{"image": image, "label": label} for image, label in zip(IMAGES, labels, strict=False)]
+INFLATED = PngImagePlugin.PngInfo()
+INFLATED.add_text("comment", "0" * 10**7, zip=True)
 
 
 def data(source, **options):
@@ -84,18 +80,14 @@ def of(labels, test=None):
     return data(((IMAGES, labels), (IMAGES, labels if test is None else test)))
 
 
-def a_dataset(**changes):
-    return Dataset(**{"name": "made up", "train_images": IMAGES, "train_labels": LABELS, "test_images": IMAGES,
-                      "test_labels": LABELS, "class_names": ("cat", "dog")} | changes)  # fmt: skip
-
-
 def made(**changes):
-    return lambda _: a_dataset(**changes)
+    return lambda _: Dataset(**{"name": "made up", "train_images": IMAGES, "train_labels": LABELS,
+        "test_images": IMAGES, "test_labels": LABELS, "class_names": ("cat", "dog")} | changes)  # fmt: skip
 
 
 def held(*arguments, images=6, **options):
-    few = {"train_images": IMAGES[:images], "train_labels": LABELS[:images]}
-    return lambda _: hold_out(a_dataset(**few), *arguments, **options)
+    few = made(train_images=IMAGES[:images], train_labels=LABELS[:images])
+    return lambda folder: hold_out(few(folder), *arguments, **options)
 
 
 def drawn(**options):
@@ -114,36 +106,18 @@ TABLE = {
     # what `load` is asked for
     "a name that is nearly a dataset's": (data("cifer10"),
         "There is no dataset named 'cifer10'; did you mean 'cifar10'…? No folder or .npz file was found at …"),
-    "a path where nothing is": (lambda t: load(t / "nowhere"), "There is …; known: … at 'TMP/nowhere' either."),
-    "a name with a null character": (data("a\0b"), "There is no dataset named 'a\\x00b'; known: …"),
     "no name": (data(""), f"{SOURCE}, found ''."),
-    "None": (data(None), f"{SOURCE}, found None."),
     "a whole test fraction": (data("shapes", test_fraction=1), "test_fraction: expected a number between 0 and 1, …"),
-    "no test fraction": (data("shapes", test_fraction=float("nan")), "test_fraction: expected …, found nan."),
-    "an image size of nothing": (data("shapes", image_size=0), "image_size: expected a whole … at least 1, found 0."),
-    "an image size that is no whole number": (data("shapes", image_size=8.0), "image_size: expected a whole number …"),
     "an image size that fills any memory": (data("shapes", image_size=10**7),
         "image_size: expected at most 4,096 pixels, found …"),
     "an image size in words": (data("shapes", image_size="fitt"), "image_size: expected 'fit' or a …, found 'fitt'."),
     # data in memory
-    "bytes": (data(b"abc"), f"train: {WITH_LABELS}, found bytes."),
     "images without labels": (data(IMAGES), f"train: {WITH_LABELS}, found ndarray."),
-    "a name for a split": (data({"train": "folder"}), f"train: {WITH_LABELS}, found str."),
-    "images as labels": (data((GREY[None], GREY[None])), f"train: {WITH_LABELS}, found ndarray."),
-    "what comes with information": (data(({"train": 1, "test": 2}, "info")), f"train: {WITH_LABELS}, found dict."),
-    "an empty list": (data([]), "train: expected at least one image, found none."),
     "an empty test split": (data({"train": (IMAGES, LABELS), "test": []}),
         "test: expected at least one image, found none."),
-    "an empty array to test on": (data(((IMAGES, LABELS), (IMAGES[:0], LABELS[:0]))),
-        "test: expected at least one image, …"),
-    "three arrays": (data((IMAGES, LABELS, LABELS)), f"train: {PAIR}, found ndarray."),
     "rows with another name for the image": (data([{"pic": 1, "label": 0}] * 4),
         f"train: {PAIR}, found a dict with 'pic', 'label'."),
-    "rows without labels": (data([{"image": 1}] * 2), f"train: {PAIR}, found a dict with 'image'."),
-    "rows of nothing": (data([{}]), f"train: {PAIR}, found a dict with nothing."),
     "rows that are numbers": (data([1, 2, 3]), f"train: {PAIR}, found int."),
-    "rows of three": (data([(1, 2, 3)]), f"train: {PAIR}, found tuple of 3."),
-    "an empty mapping": (data({}), f"source: {MISSING}; missing train_images, train_labels; found none."),
     "a mapping of other names": (data({"images": 1, "labels": 2}),
         f"source: {MISSING}; missing …; found images, labels."),
     "one image of each class in memory": (data((IMAGES[:2], ["cat", "dog"])),
@@ -151,16 +125,10 @@ TABLE = {
     # labels
     "too few labels": (of([0, 1]), "train_labels: expected a label for each of 6 images, found … (2,)."),
     "one-hot labels": (of(np.eye(6, 2)), "train_labels: … (6, 2). Of one-hot labels, take labels.argmax(axis=1)."),
-    "labels that are fractions": (of(LABELS / 2), "train_labels: expected integers or strings, found float64."),
     "labels that are missing": (of([None] * 6), "train_labels: expected integers or strings, found object."),
-    "labels of unequal length": (data({"x_train": IMAGES, "y_train": [[0], [1, 2]] * 3}),
-        "train_labels: expected an array, found lists …"),
-    "two labels for an image": (data(rows(0, [1, 2], 0, 1)), "train image 1: expected one label, found [1, 2]."),
+    "two labels for an image": (data([{"image": image, "label": [1, 2]} for image in IMAGES]),
+        "train image 0: expected one label, found [1, 2]."),
     "labels in another coding": (of([b"cat", b"\xe9t\xe9"] * 3), "train image 1: … in UTF-8, found b'\\xe9t\\xe9'."),
-    "an array of labels in another coding": (of(np.array([b"cat", b"\xe9t\xe9"] * 3)),
-        "train image 1: expected a label in UTF-8, …"),
-    "numbers that only the test has": (of(LABELS, [7, -1, 0, 1, 0, 1]),
-        "test_labels: expected the classes …, found also -1, 7."),
     "words that only the test has": (of(["cat", "dog"] * 3, ["cat", "eel"] * 3),
         "test_labels: expected the classes of the training split, found also eel."),
     "fewer class names than labels": (npz(class_names=["cat"]), "train_labels: expected values from 0 … found 0 to 1."),
@@ -172,16 +140,10 @@ TABLE = {
     "pictures of floats": (third(np.zeros((5, 4, 3))),
         f"{PIXELS}, found float64. Convert them: (255 * images).round()"
         ".astype('uint8') if they go from 0 to 1, else images.round().astype('uint8')."),
-    "floats to test on": (data(((IMAGES, LABELS), (IMAGES / 255, LABELS))), "test image 0: …, found float64. …"),
-    "whole numbers of 32 bits": (third(np.zeros((5, 4), np.int32)), f"{PIXELS}, found int32.{FROM_WHOLE}"),
     "whole numbers of 16 bits": (third(np.zeros((5, 4), np.uint16)), f"{PIXELS}, found uint16.{FROM_WHOLE}"),
     "numbers in lists": (third([[1, 2], [3, 4]]), f"{PIXELS}, found int64.{FROM_WHOLE}"),
-    "a mask": (third(np.zeros((5, 4), bool)), f"{PIXELS}, found bool."),
     "the name of a file": (third("a.png"), f"{PIXELS}, found str."),
-    "pixels of unequal length": (third([[1, 2], [3]]), f"{PIXELS}, found list."),
-    "a picture that is encoded": (third({"bytes": b""}), f"{PIXELS}, found dict."),
     "channels first": (third(np.zeros((3, 5, 6), np.uint8)), f"train image 2: {SHAPE}, found (3, 5, 6)."),
-    "no pixels": (third(GREY[:0]), f"train image 2: {SHAPE}, found (0, 4)."),
     "another size": (third(IMAGES[0, :3]), "train image 2: expected (5, 4) pixels … found (3, 4); pass image_size …"),
     "pixels that Pillow keeps as floats": (third(Image.new("F", (4, 5))),
         "train image 2 cannot be read as an image: 8 bits a channel expected, mode F found. Mend it or remove it."),
@@ -190,21 +152,16 @@ TABLE = {
         "pixels (width x height)."),
     "images of five channels": (npz(x_train=np.zeros((6, 5, 4, 5), np.uint8)),
         "train image 0: expected …, found (5, 4, 5)."),
-    "images of no width": (npz(x_train=IMAGES[:, :, :0]), "TMP/set.npz: expected train_images with … (6, 5, 0, 3)."),
     # archives
     "a text file": (lambda t: (t / "a.npz").write_text("words") and load(t / "a.npz"),
         "TMP/a.npz: expected a folder of images or an .npz file, found something else."),
     "an archive of pickles": (npz(y_train=np.array([{}] * 6)), "TMP/set.npz cannot be … when allow_pickle=False."),
     "an archive with half a test split": (npz(x_test=IMAGES),
         f"TMP/set.npz: {MISSING}; missing test_labels; found x_train, y_train, x_test."),
-    "a single number as images": (npz(x_train=np.uint8(3)), "train_images: expected images, …, found ndarray."),
-    "a whole number as images": (data({"x_train": 3, "y_train": LABELS}),
-        "train_images: expected images, one for each label, found int."),
     # folders
     "an empty folder": (tree("./"), "TMP/pets: expected a folder of images for each class, found no folder."),
     "a folder of loose images": (tree("1.png", "2.png", **{"a.txt": b""}),
         "TMP/pets: … found no folder, but 2 images. Move each into a folder named after its class."),
-    "a class with no image": (tree("cat/1.png", "dog/"), "TMP/pets/dog: expected images (.bmp …, found none. Add …."),
     "a class of other files": (tree("bird/", **{f"bird/{name}.txt": b"" for name in "abcde"}),
         "TMP/pets/bird: … found a.txt, b.txt, c.txt and 2 more. …"),
     "a folder around the right one": (tree("in/train/cat/1.png", "in/test/cat/1.png"),
@@ -213,45 +170,26 @@ TABLE = {
     "a training folder alone": (tree("train/cat/1.png"), "TMP/pets: expected both … from it, pass 'TMP/pets/train'."),
     "a class that only the test has": (tree("train/cat/1.png", "test/cat/1.png", "test/newt/1.png"),
         "TMP/pets/test: expected the classes of …, found also newt."),
-    "one image of each class": (tree("cat/1.png", "dog/1.png"), "TMP/pets: expected a class … to split, found none."),
-    "an empty file": (with_image(b""), UNREAD),
-    "words in an image file": (with_image(b"not an image"), UNREAD),
     "an image file that is torn": (with_image(png(4, 5)[:38]), UNREAD),
-    "a format that is not tried": (with_image((Image.new("RGB", (4, 5)), {"format": "PCX"})), UNREAD),
-    "a file of 16 bits": (with_image((Image.fromarray(GREY.astype(np.uint16)), {"format": "PNG"})),
+    "a file of 16 bits": (written(Image.fromarray(GREY.astype(np.uint16)), "PNG"),
         UNREAD.replace("…", "8 bits a channel expected, mode I;16 found")),
     "a file that only says it is huge": (with_image(png(10**5, 10**5)),
         UNREAD.replace("…", "Image size (10000000000 …")),
-    "a file with an inflated text": (with_image(inflated()), UNREAD.replace("…", "…too large…")),
+    "a file with an inflated text": (written(Image.new("RGB", (8, 8)), "PNG", pnginfo=INFLATED),
+        UNREAD.replace("…", "…too large…")),
     # a Dataset made by hand
     "floats in a Dataset": (made(train_images=IMAGES / 255), "train_images: expected uint8 images …; found float64 …"),
-    "grey images without channels": (made(train_images=IMAGES[..., 0]), "train_images: …; found uint8 of …."),
-    "two channels": (made(test_images=IMAGES[..., :2]), "test_images: …; found uint8 of shape (6, 5, 4, 2)."),
-    "no image to test on": (made(test_images=IMAGES[:0]), "test_images: …; found uint8 of shape (0, 5, 4, 3)."),
     "other sizes to test on": (made(test_images=IMAGES[:, :3]), "test_images: expected images of … found (3, 4, 3)."),
-    "ragged images": (made(train_images=[[1], [1, 2]]), "train_images: expected an array, found lists of …."),
-    "fractions as labels": (made(train_labels=LABELS / 2), "train_labels: expected integers, found float64."),
-    "two labels for six images": (made(train_labels=LABELS[:2]), "train_labels: expected shape … images, found (2,)."),
     "a label beyond the names": (made(test_labels=LABELS + 1), "test_labels: expected values from 0 … found 1 to 2."),
-    "a label below zero": (made(test_labels=LABELS - 1), "test_labels: expected values …, found -1 to 0."),
-    "a class without images": (made(train_labels=LABELS * 0), "train_labels: expected an image … found none of dog."),
-    "no class names": (made(class_names=()), "class_names: expected distinct names, found ()."),
     "a class name twice": (made(class_names=["c", "c"]), "class_names: expected distinct names, found …."),
     "a word for the class names": (made(class_names="ab"), "class_names: expected a list of names, found 'ab'."),
     "a number for the files": (made(train_files=3), "train_files: expected a list of names, found 3."),
-    "one file for six images": (made(train_files=["a.png"]), "train_files: expected a file for … or none, found 1."),
     # a validation split, and drawn shapes
     "nothing to hold out": (held(images=2), "made up: expected a class of two training images or more, found none."),
     "a fraction of all": (held(1.0), "fraction: expected a number between 0 and 1, found 1.0."),
-    "a fraction of nothing": (held(0), "fraction: expected a number between 0 and 1, found 0."),
     "a negative seed to hold out": (held(seed=-1), "seed: expected a whole number of at least 0, …."),
-    "shapes for nine classes": (drawn(train=9), "train: expected a whole number of at least 10, found 9."),
-    "shapes for nineteen": (drawn(train=19, outlined=True), "train: expected … at least 20, found 19."),
     "no shapes to test on": (drawn(test=0), "test: expected a whole number of at least 10, found 0."),
-    "half a shape": (drawn(train=100.0), "train: expected a whole number of at least 10, found 100.0."),
     "shapes of seven pixels": (drawn(size=7), "size: expected a whole number of at least 8, found 7."),
-    "a negative seed": (drawn(seed=-1), "seed: expected a whole number of at least 0, found -1."),
-    "a seed that is True": (drawn(seed=True), "seed: expected a whole number of at least 0, found True."),
 }  # fmt: skip
 
 
@@ -264,9 +202,11 @@ def test_it_is_refused_in_a_sentence(what, refused):
 
 
 @pytest.mark.parametrize(("name", "target"), [
-    ("train/cat/link.png", "secret.png"), ("train/cat/link.png", "nowhere.png"), ("train/bird", "outside"),
-    ("train", "whole")])
+    ("train/cat/link.png", "secret.png"), ("train/bird", "outside"), ("train", "whole")])
 def test_a_link_out_of_the_folder_is_not_followed(name, target, pets, tmp_path, refused):
+    (pets / "train/cat/link.png").symlink_to(pets / "train/dog/01.png")  # which leads nowhere else: it is followed
+    assert len(load(pets).train_labels) == 13
+    (pets / "train/cat/link.png").unlink()
     for file in ("secret.png", "outside/00.png", "whole/cat/00.png", "whole/dog/00.png"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(IMAGES[0]).save(tmp_path / file)
@@ -276,22 +216,12 @@ def test_a_link_out_of_the_folder_is_not_followed(name, target, pets, tmp_path, 
     refused(pets, f"TMP/pets/{name}…: expected a file in TMP/pets, found a link that leads out.")
 
 
-def test_a_link_inside_the_folder_is_followed(pets):
-    (pets / "train" / "cat" / "link.png").symlink_to(pets / "train" / "dog" / "01.png")
-    assert len(load(pets).train_labels) == 13
-
-
-def test_a_pipe_is_not_waited_for(pets, refused):
+def test_a_file_that_cannot_be_opened_is_named_and_a_pipe_is_not_waited_for(pets, monkeypatch, refused):
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", Mock(side_effect=PermissionError(13, "Permission denied")))
+        refused(pets, "TMP/pets/train/cat/00.png cannot be read: Permission denied.")
     os.mkfifo(pets / "train" / "cat" / "pipe.png")
     refused(pets, "TMP/pets/train/cat/pipe.png: expected a file, found a pipe or a device.")
-
-
-def test_a_file_that_cannot_be_opened_is_named(pets, monkeypatch, refused):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-    refused(pets, "TMP/pets/train/cat/00.png cannot be read: Permission denied.")
 
 
 def test_an_archive_that_expands_beyond_measure_is_refused_and_can_be_written_anew(tmp_path, monkeypatch, refused):
@@ -300,8 +230,7 @@ def test_an_archive_that_expands_beyond_measure_is_refused_and_can_be_written_an
     assert len(load(tmp_path / "black.npz").train_labels) == 2  # it is small
     monkeypatch.setattr(folders, "_HARMLESS", 10**5)  # for a GiB, which takes a while to write
     refused(tmp_path / "black.npz", "TMP/black.npz: expected an .npz file that expands to at most 100 times its size, "
-            "found one of … bytes that expands to …, as a decompression bomb does. If it is what you want, write it "
-            "anew with np.savez, which does not compress.")
+            "found one of … as a decompression bomb does. If it is what you want, write it anew with np.savez, …")
     np.savez(tmp_path / "black.npz", **arrays)  # as the message says
     assert len(load(tmp_path / "black.npz").train_labels) == 2
 
