@@ -60,13 +60,12 @@ class Phase:
 
 @dataclass
 class History:
-    """What a training run measured, one of `points` per evaluation; all else are totals.
+    """What a training run measured, a point per evaluation, and totals.
 
     A point has `step`, `seconds` (of training alone), `phase` (0, 1, ...), `loss` (mean training loss since the point
     before, weight decay included) and what the evaluation returned; with the tutorial's average also as ``raw_...`` of
-    the weights as they are, and as ``stale_...`` of the average with batch norm's statistics as they are.
-    `loading_seconds` are of the host, where it feeds the images; `shared` steps were taken over from the run
-    `shared_with`, and `resumed` counts how often this one went on after a kill.
+    the weights as they are, and as ``stale_...`` of the average with batch norm's statistics as they are. `shared`
+    steps were taken over from the run `shared_with`; `resumed` counts how often this one went on after a kill.
     """
 
     points: list[dict] = field(default_factory=list)
@@ -150,10 +149,9 @@ def train(
                 state.count(n, n * batch, loss, spent)
                 bar.update(n)
                 if state.step == mark or not state.left(phase, budget):
-                    point, measure = state.point(), functools.partial(_measure, model, evaluate, statistics)
-                    found, spent = _timed(measure) if evaluate else ({}, 0.0)
+                    found, spent = _timed(_measure, model, evaluate, statistics) if evaluate else ({}, 0.0)
                     history.evaluation_seconds += spent
-                    history.points.append(point | found)
+                    history.points.append(state.point() | found)
                 if checkpoints:
                     state.save(checkpoints)
             state.leave()
@@ -284,8 +282,7 @@ def _next_mark(step: int, every: int | None, marks: Sequence[int]) -> float:
 def _compiled_steps(model: keras.Model) -> Callable[[np.ndarray, np.ndarray, int], float]:
     """Return `run(fed, labels, n)`: n of Keras' own training steps in one compiled call, giving their mean loss.
 
-    Keras' `fit` would return to Python after each step. This is the one place where the two backends part: TensorFlow
-    keeps its state in variables, JAX wants it handed in and out.
+    Keras' `fit` returns to Python after each. Here the backends part: JAX wants its state handed in and out.
     """
     if BACKEND == "tensorflow":
         import tensorflow
@@ -359,10 +356,9 @@ class TutorialAverage:
 
 
 def averaging_for(steps: int) -> float:
-    """Return a constant decay of the weight average for a run of so many steps: it spans about the last tenth of it.
+    """Return a constant decay of the weight average, as in `laptop` runs: it spans the last tenth of so many steps.
 
-    The runs of the `laptop` profile were recorded with it. At the end of a run without a switch it comes to much the
-    same as `TutorialAverage`; before the end, and after a switch, it still holds what is long past.
+    Before the end of a run, and after a switch, it still holds what is long past: `TutorialAverage` does not.
     """
     return max(0.0, 1 - AVERAGED / steps) if steps else 0.0
 
@@ -411,12 +407,9 @@ def _measure(model: keras.Model, evaluate: Callable[[], dict], statistics: Calla
 
 
 def _statistics_taker(model: keras.Model) -> Callable[[Iterable[np.ndarray]], None]:
-    """Return a function that gives batch norm the mean and the variance that its inputs have in batches, with the
-    weights as they are.
-    """
+    """Return a function that gives batch norm the mean and variance of its inputs in batches, as the weights are."""
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    statistics = [(norm.moving_mean, norm.moving_variance) for norm in norms]
-    usual = [norm.momentum for norm in norms]
+    statistics, usual = [(norm.moving_mean, norm.moving_variance) for norm in norms], [norm.momentum for norm in norms]
 
     def look(fed):
         for norm in norms:
@@ -528,10 +521,8 @@ def _compile(model, loss, optimizer):
 
 
 def shrink_and_perturb(network, fresh, keep: float) -> None:
-    """Move `network`'s weights towards those of `fresh`, a newly started one: `keep` of their own and the rest of its.
-
-    Against the bad start that a network has which was trained on part of the data (Ash and Adams, 2020). What batch
-    norm and the optimizer remember stays.
+    """Move `network`'s weights towards those of `fresh`, a newly started one: `keep` of their own and the rest of its
+    (Ash and Adams, 2020). What batch norm and the optimizer remember stays.
     """
     for own, new in zip(network.trainable_variables, fresh.trainable_variables, strict=True):
         own.assign(keep * own + (1 - keep) * new)
@@ -561,10 +552,9 @@ def embed(encoder, pixels, out=None, *, rows: int = 10_000, progress: str | None
     """Return the embeddings `(N, n)` float32 of the centre crops of uint8 `pixels` `(N, H, W, C)`.
 
     With `out`, a path ending in .npy or .zarr, neither need fit in memory: `pixels` is anything with that shape that
-    can be sliced by rows, such as a memory map or a Zarr array, and the embeddings are written to `out`, `rows` at a
-    time, and returned opened for reading. After a kill, the same call goes on where it was (`embsel.scale.store`); what
-    was begun with another encoder, other images (sixteen of them are compared) or other `rows` is refused with an
-    InputError, as is what another process is writing. `progress` labels a progress bar.
+    can be sliced by rows, and the embeddings are written to `out`, `rows` at a time, and returned opened for reading.
+    After a kill, the same call goes on where it was (`embsel.scale.store`); what was begun with another encoder, other
+    images (sixteen are compared) or other `rows`, or is being written, is refused. `progress` labels a progress bar.
     """
     if out is None:
         return _predictor(encoder, pixels)()
