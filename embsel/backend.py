@@ -23,9 +23,7 @@ def _silence():
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# TensorFlow turns oneDNN's convolutions on by itself only where a processor has instructions made for networks. They
-# are much faster on one without, too (the page on speed says by how much); who sets the variable to 0 keeps them off.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # else only where a processor has instructions made for networks
 try:
     with _silence():
         import keras
@@ -44,10 +42,7 @@ if BACKEND not in ("tensorflow", "jax"):
 
 
 def download(name: str) -> tuple:
-    """Return the images and labels, for training and for testing, of a dataset that Keras downloads and keeps.
-
-    Raises `InputError` where it cannot, with what to do about it.
-    """
+    """Return the images and labels, for training and for testing, of a dataset that Keras downloads and keeps."""
     try:
         train, test = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises a bare Exception when an address cannot be reached

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embsel.errors import InputError, as_array, require, share, unknown, whole
+from embsel.errors import as_array, require, share, unknown, whole
 from embsel.sources.folders import read_file, read_folder
 from embsel.sources.memory import ARRAYS, read_objects, stratified
 from embsel.sources.pixels import FIT
@@ -41,12 +41,11 @@ _KNOWN_SIZE = (50_000, 10_000, (32, 32, 3))  # of all of them; others are spared
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Images and labels in two splits, checked and read-only.
+    """Images and labels in two splits, checked (`InputError`) and read-only.
 
-    `train_images`, `test_images`: uint8 (N, H, W, C), C 1 or 3, one H, W, C for both. `train_labels`, `test_labels`:
-    int64 (N,), positions in `class_names`. `fingerprint`: 12 hexadecimal digits that name the pixels and labels, in
-    their order, whatever file they came from. `note`: sentences on what `load` did to files and images, "" if nothing.
-    `train_files`: the training images' files, relative to the folder, () if unknown. Else `InputError` is raised.
+    Images: uint8 (N, H, W, C), C 1 or 3, one H, W, C for both splits. Labels: int64 (N,), positions in `class_names`.
+    `fingerprint`: 12 hexadecimal digits that name the pixels and labels, in their order, whatever file they came from.
+    `note`: sentences on what `load` did to files and images. `train_files`: relative to the folder, () if unknown.
     """
 
     name: str
@@ -60,8 +59,7 @@ class Dataset:
     train_files: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key in ("class_names", "train_files"):
-            value = getattr(self, key)
+        for key, value in (("class_names", self.class_names), ("train_files", self.train_files)):
             good = isinstance(value, Iterable) and not isinstance(value, str)
             require(good, f"{key}: expected a list of names, found {value!r}.")
             vars(self)[key] = tuple(map(str, value))
@@ -103,10 +101,10 @@ class Dataset:
 def load(source: object, *, test_fraction: float = 1 / 6, image_size: int | str | None = None) -> Dataset:
     """Return the `Dataset` that `source` names or holds.
 
-    By name: "shapes", or "shapes-20" (twenty classes, 20,000 training and 4,000 test images; see `shapes`); "cifar10",
-    "cifar100", "mnist" or "fashion_mnist" (Keras downloads it at first use). By path (`./mnist`, as a name wins): an
-    `.npz` file of `train_images`, `train_labels`, `test_images`, `test_labels` (or Keras' `x_train` to `y_test`) and,
-    if you like, `class_names`; or a folder of images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`.
+    By name: "shapes", or "shapes-20" (see `shapes`); "cifar10", "cifar100", "mnist" or "fashion_mnist" (Keras downloads
+    it at first use). By path (`./mnist`, as a name wins): an `.npz` file of `train_images`, `train_labels`,
+    `test_images`, `test_labels` (or Keras' `x_train` to `y_test`) and, if you like, `class_names`; or a folder of
+    images, `train/<class>/*` and `test/<class>/*`, or `<class>/*`.
 
     In memory: `(images, labels)`; rows of (image, label), or of dicts with "image" (or "img") and "label" (or
     "fine_label"), as in a Hugging Face `Dataset` or a `tf.data.Dataset`, batched or not; two of these as a pair, or
@@ -118,15 +116,14 @@ def load(source: object, *, test_fraction: float = 1 / 6, image_size: int | str 
     and all but the first frame of an animation; those of a folder become RGB, others only if one of them has colours.
     They must share one size, unless `image_size` is given: with a number of pixels, all are scaled and padded with
     black to that square; with "fit", to 32x32, unless all have one square size from 24 to 64 pixels. The `note` says
-    what was done. A set that is known by its images (CIFAR-10, the book's copies) has one order, and so one
-    fingerprint, whatever it is read from; a shuffled `tf.data.Dataset` has another each time. Decoded folders are kept
-    in the environment's EMBSEL_CACHE, or `~/.cache/embsel`, for as long as you like. Raises `InputError` for all else.
+    what was done. A set that is known by its images (CIFAR-10, the book's copies) has one order and fingerprint,
+    whatever it is read from. Decoded folders are kept in the environment's EMBSEL_CACHE, or `~/.cache/embsel`.
     """
     if isinstance(source, Dataset):
         return source
-    if not isinstance(source, (os.PathLike, Iterable)) or (isinstance(source, str) and not source):
-        raise InputError("source: expected a dataset's name, the path of a folder or an .npz file, or images with "
-                         f"labels in memory, found {source!r}.")
+    good = isinstance(source, (os.PathLike, Iterable)) and not (isinstance(source, str) and not source)
+    require(good, "source: expected a dataset's name, the path of a folder or an .npz file, or images with labels in "
+                  f"memory, found {source!r}.")
     share("test_fraction", test_fraction)
     if isinstance(image_size, str):
         require(image_size == FIT, f"image_size: expected {FIT!r} or a whole number of pixels, found {image_size!r}.")
@@ -141,11 +138,10 @@ def load(source: object, *, test_fraction: float = 1 / 6, image_size: int | str 
             source = made(32 if image_size in (None, FIT) else image_size)
         elif os.path.isdir(path):
             name, source, read = path.resolve().name, path.resolve(), read_folder
-        elif os.path.exists(path):
-            name, source = path.stem, read_file(path)
         else:
-            raise InputError(f"{unknown('dataset', str(source), _NAMED)} "
-                             f"No folder or .npz file was found at {str(path.absolute())!r} either.")
+            require(os.path.exists(path), f"{unknown('dataset', str(source), _NAMED)} "
+                    f"No folder or .npz file was found at {str(path.absolute())!r} either.")
+            name, source = path.stem, read_file(path)
     return _in_one_order(Dataset(name, **read(source, test_fraction, image_size)))
 
 
@@ -167,11 +163,11 @@ def _in_one_order(dataset: Dataset) -> Dataset:
 
 
 def shapes(*, train: int = 4000, test: int = 1000, size: int = 32, seed: int = 0, outlined: bool = False) -> Dataset:
-    """Return ten classes of drawn RGB shapes, of any turn and colour, on texture, with clutter and noise.
+    """Return ten classes of drawn RGB shapes, of any turn and colour, on texture, with clutter and noise, so that no
+    chapter needs a download.
 
-    With `outlined` there are twenty: each shape filled and as an outline. `train`, `test`: numbers of images, as many
-    of each class to within one; `size`: height and width in pixels, at least 8. Equal arguments, equal pixels, on any
-    machine. Raises `InputError` for arguments out of range. Not in the paper: made so that no chapter needs a download.
+    With `outlined` there are twenty: each filled and as an outline. `train`, `test`: numbers of images, as many of each
+    class to within one; `size`: height and width in pixels, at least 8. Equal arguments, equal pixels, on any machine.
     """
     return Dataset("shapes-20" if outlined else "shapes", **drawn_arrays(train, test, size, seed, outlined))
 
@@ -180,7 +176,7 @@ def _from_keras(name: str) -> dict:
     from embsel import backend  # here, so that the other sources work without Keras
 
     names = [words.replace("_", " ") for words in _KERAS[name][1].split()]
-    return dict(zip(ARRAYS, backend.download(name), strict=True)) | {"class_names": names}
+    return dict(zip(ARRAYS, backend.download(name), strict=True), class_names=names)
 
 
 def training_rows(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> np.ndarray:
@@ -192,9 +188,7 @@ def training_rows(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> 
 
 
 def hold_out(dataset: Dataset, fraction: float = 0.1, *, seed: int = 0) -> Dataset:
-    """Return a validation split: tests on `fraction` of each class of the training set, trains on the rest.
-
-    What is chosen by a score is chosen on it. Raises `InputError` for a `fraction` outside (0, 1) or too few images."""
+    """Return a validation split: tests on `fraction` of each class of the training set, trains on the rest."""
     stays, images, labels = training_rows(dataset, fraction, seed=seed), dataset.train_images, dataset.train_labels
     return Dataset(f"{dataset.name} (validation split)", images[stays], labels[stays], images[~stays], labels[~stays],
                    dataset.class_names, dataset.note, tuple(compress(dataset.train_files, stays)))

@@ -12,7 +12,7 @@ class InputError(ValueError):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
-    """Return (not raise) the error for a `name` that is not among the `known` ones, nearest first."""
+    """Return (not raise) the error for a `name` that is not among the `known` ones."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}."

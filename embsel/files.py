@@ -18,8 +18,7 @@ _DAY = 24 * 60 * 60  # seconds
 def replacing(path: Path) -> Iterator[Path]:
     """Yield the path of a new file, which takes the place of `path` at the end; on an error it is removed instead.
 
-    So `path` is whole at any moment, also for other processes. What a killed one left behind is removed after a day, by
-    the next that writes into the folder. The folder is made if need be.
+    What a killed process left behind is removed after a day. The folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for part in path.parent.glob(f"{_PART}*"):

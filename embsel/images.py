@@ -1,7 +1,7 @@
 """Keras layers that turn image numbers into network inputs, each image on its own and all of it on the device.
 
-Pixels are in [0, 1], of the type that Keras is set to (float32), unless a layer says otherwise. Keras' own random
-layers draw one crop for a whole batch; these draw one for each image (paper, section 4.1.2).
+Pixels are in [0, 1], of the type that Keras is set to (float32). Keras' own random layers draw one crop for a whole
+batch; these draw one for each image (paper, section 4.1.2).
 """
 
 import io
@@ -16,8 +16,7 @@ from embsel.errors import require
 ops = keras.ops
 
 # The paper says "randomly lightened or darkened and their contrast is randomly perturbed" without sizes. These are
-# the ones of the TensorFlow CIFAR-10 tutorial, whose network the paper uses: +-63 of 255, and a factor between 0.2
-# and 1.8.
+# those of the TensorFlow CIFAR-10 tutorial, whose network the paper uses.
 BRIGHTNESS = 63 / 255
 CONTRAST = (0.2, 1.8)
 # "Divide by each image's variance" is taken for the standard deviation, as in the tutorial: `standardise` says why.
@@ -25,17 +24,14 @@ DIVIDE_BY = "deviation"
 
 
 def check(pixels) -> None:
-    """Raise `InputError` unless `pixels` are uint8 (N, H, W, C), not empty: of anything else a store would make zeros
-    and ones.
-    """
+    """Raise `InputError` unless `pixels` are uint8 (N, H, W, C), not empty: else a store gives zeros and ones."""
     shape, dtype = getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
     good = isinstance(shape, tuple) and len(shape) == 4 and shape[0] and dtype == np.uint8
     require(good, f"pixels: expected uint8 of shape (N, H, W, C), not empty, found {dtype} of shape {shape}.")
 
 
 class ImageStore(keras.layers.Layer):
-    """All images of a set, kept on the device as uint8; maps image numbers `(B,)` int to pixels `(B, H, W, C)` in [0,
-    1].
+    """All images of a set, kept on the device as uint8; maps image numbers `(B,)` int to pixels `(B, H, W, C)`.
 
     A step then moves a few kilobytes of numbers from the host, however large the set (reviewer 1's objection to "fits
     in accelerator memory, hence faster").
@@ -44,9 +40,7 @@ class ImageStore(keras.layers.Layer):
     def __init__(self, images: np.ndarray, **kwargs):
         check(images)
         super().__init__(**kwargs)
-        self.images = self.add_weight(
-            shape=images.shape, dtype="uint8", initializer="zeros", trainable=False, name="images"
-        )
+        self.images = self.add_weight(images.shape, "zeros", "uint8", trainable=False, name="images")
         self.images.assign(images)
 
     def call(self, numbers):
@@ -54,36 +48,33 @@ class ImageStore(keras.layers.Layer):
 
 
 def fetcher(feed: str, pixels: np.ndarray):
-    """Return how the host feeds `pixels` `(N, H, W, C)`: a function from image numbers of any shape to their images.
+    """Return how the host feeds `pixels` `(N, H, W, C)`: a function from image numbers of any shape to
+    their images.
 
-    ``"host"`` copies them from its memory, ``"encoded"`` decodes each from a PNG in its memory, every time, as a
-    pipeline does whose decoded images do not fit; ``"device"`` is None, as the device has them in an `ImageStore`.
+    ``"host"`` copies them from its memory, ``"encoded"`` decodes each from a PNG in its memory, every
+    time, as a pipeline does whose decoded images do not fit; ``"device"`` is None: it has an `ImageStore`.
     """
     if feed == "device":
         return None
     if feed == "host":
         return lambda numbers: pixels[numbers]
-    files = [_png(image) for image in pixels]
+    files = [io.BytesIO() for _ in pixels]
+    for image, file in zip(pixels, files, strict=True):
+        Image.fromarray(image.squeeze()).save(file, "png")
 
     def decode(numbers):
-        decoded = [np.asarray(Image.open(io.BytesIO(files[number]))) for number in numbers.ravel()]
-        return np.stack(decoded).reshape(*numbers.shape, *pixels.shape[1:])
+        found = [np.asarray(Image.open(io.BytesIO(files[n].getvalue()))) for n in numbers.ravel()]
+        return np.stack(found).reshape(*numbers.shape, *pixels.shape[1:])
 
     return decode
 
 
-def _png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image.squeeze()).save(file, "png")
-    return file.getvalue()
-
-
 def crop_flip(images, top, left, flip, size: int):
-    """Cut `size` x `size` out of each image `(B, H, W, C)` at rows `top` and columns `left`, mirrored where `flip`;
-    all `(B,)`.
+    """Cut `size` x `size` out of each image `(B, H, W, C)` at rows `top` and columns `left`, mirrored
+    where `flip`; all `(B,)`.
 
-    Row and column choice are two small matrix products with one-hot rows: faster than gathering on a CPU, and the
-    mirror is free.
+    Rows and columns are chosen by two small matrix products with one-hot rows: faster than gathering on
+    a CPU, and the mirror is free.
     """
     _, height, width, channels = images.shape
     span = ops.arange(size, dtype="int32")
@@ -96,7 +87,7 @@ def crop_flip(images, top, left, flip, size: int):
 
 
 def shift_scale(images, shift, factor):
-    """Add `shift` `(B,)` to each image, then move its pixels away from each channel's mean by `factor` `(B,)`."""
+    """Add `shift` `(B,)` to each image, then move pixels from each channel's mean by `factor` `(B,)`."""
     images = images + ops.reshape(shift, (-1, 1, 1, 1))
     mean = ops.mean(images, axis=(1, 2), keepdims=True)
     return (images - mean) * ops.reshape(factor, (-1, 1, 1, 1)) + mean
@@ -106,16 +97,14 @@ def standardise(images, divide_by: str = DIVIDE_BY):
     """Subtract each image's mean and divide by its standard deviation, or by its variance as the paper has it
     (section 4.1.1).
 
-    Both are floored at what one grey level of noise gives, ``1 / sqrt(pixels)`` for the deviation as in the tutorial,
-    so that a flat image stays finite. The deviation makes every image equally strong. The variance makes flat images
-    strong and contrasty ones weak, and its size depends on the unit of a pixel: for pixels in [0, 1] it enlarges, for
-    0..255 it all but erases.
+    The deviation makes every image equally strong. The variance makes flat images strong and contrasty ones weak, and
+    depends on the unit of a pixel: for [0, 1] it enlarges, for 0..255 it all but erases. Both are floored at what one
+    grey level of noise gives, ``1 / sqrt(pixels)`` for the deviation as in the tutorial: a flat image stays finite.
     """
     pixels = math.prod(images.shape[1:])
     centred = images - ops.mean(images, axis=(1, 2, 3), keepdims=True)
     variance = ops.mean(ops.square(centred), axis=(1, 2, 3), keepdims=True)
-    floor = 1.0 / (pixels * 255.0**2)  # the tutorial's floor is for pixels in 0..255
-    variance = ops.maximum(variance, floor)
+    variance = ops.maximum(variance, 1.0 / (pixels * 255.0**2))  # the tutorial's floor is for pixels in 0..255
     return centred / (variance if divide_by == "variance" else ops.sqrt(variance))
 
 
@@ -135,10 +124,7 @@ class RandomCropFlip(keras.layers.Layer):
 
 
 class RandomLight(keras.layers.Layer):
-    """A random change of brightness and of contrast for each image.
-
-    Followed by `Standardise` the brightness does nothing at all: the mean it moves is subtracted. Chapter 1 shows it.
-    """
+    """A random change of brightness and of contrast for each image; before `Standardise` brightness does nothing."""
 
     def __init__(self, seed: int, brightness: float = BRIGHTNESS, contrast: tuple[float, float] = CONTRAST, **kwargs):
         super().__init__(**kwargs)
@@ -156,8 +142,8 @@ class Standardise(keras.layers.Layer):
 
     def __init__(self, divide_by: str = DIVIDE_BY, **kwargs):
         super().__init__(**kwargs)
-        if divide_by not in ("deviation", "variance"):
-            raise ValueError(f"divide_by is 'deviation' or 'variance', not {divide_by!r}")
+        good = divide_by in ("deviation", "variance")
+        require(good, f"divide_by is 'deviation' or 'variance', not {divide_by!r}.")
         self.divide_by = divide_by
 
     def call(self, images):

@@ -23,7 +23,6 @@ def installed(*backends):
 
 
 needs_both = pytest.mark.skipif(not installed("tensorflow", "jax"), reason="needs TensorFlow and JAX")
-needs_jax = pytest.mark.skipif(not installed("jax"), reason="needs JAX")
 
 
 def python(code, backend=None, block=()):
@@ -35,14 +34,8 @@ def python(code, backend=None, block=()):
         environment["KERAS_BACKEND"] = backend
     if block:
         code = f"import test_backends; test_backends.Block({list(block)}); {code}"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=environment,
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment, cwd=HERE, capture_output=True, text=True, timeout=300)
 
 
 def answer(*arguments, quiet=True, **options):
@@ -109,17 +102,12 @@ def core(loop="host"):
         start(network)
         model = training.classifier_trainer(network, store, rate=0.05, seed=0, augment=False, averaging=0.6)
         logits = training.classify(network, pixels)
-
-        def evaluate():
-            return training.score(logits(), labels)
-
+        evaluate = lambda: training.score(logits(), labels)  # noqa: E731
         history = training.train(model, labels, phases, **order, evaluate=evaluate, fetch=fetch)
-        return {
-            "curve": [history.column(name).tolist() for name in ("loss", "test_loss", "test_accuracy")],
-            "averaged": numbers(model.trainable_variables),
-            "moving": numbers(variable for variable in network.non_trainable_variables if "moving" in variable.path),
-            "logits": logits().tolist(),
-        }
+        curve = [history.column(name).tolist() for name in ("loss", "test_loss", "test_accuracy")]
+        moving = numbers(variable for variable in network.non_trainable_variables if "moving" in variable.path)
+        averaged = numbers(model.trainable_variables)
+        return {"curve": curve, "averaged": averaged, "moving": moving, "logits": logits().tolist()}
 
     found = {"hardware": backend.hardware(), **classify(images.ImageStore(pixels))}
     found["fed"] = classify(pixels.shape[1:], images.fetcher("host", pixels))["curve"]
@@ -137,57 +125,25 @@ def core(loop="host"):
     print(json.dumps(found))
 
 
-def tiny(folder):
-    """Shrink the profile `tiny` to three steps, on a small set in `folder`, and the suite to the filter alone."""
+def record(folder):
+    """Import every room, record an autoencoder and the filter twice, and print how it ended and what is recorded."""
     import dataclasses
 
-    from embsel import data
-    from embsel.lab import suites
-
-    small = data.shapes(train=40, test=20)
-    arrays = {name: getattr(small, name) for name in data.ARRAYS}
-    np.savez(Path(folder) / "small.npz", **arrays)
-    suites.PROFILES["tiny"] = dataclasses.replace(
-        suites.PROFILES["tiny"],
-        source=str(Path(folder) / "small.npz"),
-        steps=3,
-        batch=8,
-        keep=18,
-        width=4,
-        embedding_steps=3,
-        embedding_widths=(4, 4, 2),
-        every=2,
-        curve_images=10,
-    )
-    whole = suites.filtering
-    suites.SUITES["filtering"] = lambda *arguments: whole(*arguments)[2:3]
-
-
-def record(folder):
-    """Import every room, record the suite `filtering` twice, and print both exit statuses and what is recorded."""
     import embsel
+    from embsel import data
+    from embsel.lab import experiments, records, suites
 
-    rooms = [room.name for room in pkgutil.iter_modules(embsel.__path__)]
+    rooms = [room.name for room in pkgutil.walk_packages(embsel.__path__, "embsel.") if "__main__" not in room.name]
     for room in rooms:
-        importlib.import_module(f"embsel.{room}")
-    from embsel import __main__
-    from embsel.lab import records
-
-    tiny(folder)
-    command = ["record", "--suite", "filtering", "--profile", "tiny", "--out", str(Path(folder) / "results")]
-    statuses = [__main__.main(command), __main__.main(command)]
-    found = records.Store(Path(folder) / "results").records().values()
-    print(
-        json.dumps(
-            {
-                "rooms": rooms,
-                "statuses": statuses,
-                "provenance": [one.provenance for one in found],
-                "metrics": [one.metrics for one in found],
-                "tensorflow": "tensorflow" in sys.modules,
-            }
-        )
-    )
+        importlib.import_module(room)
+    small = data.shapes(train=40, test=20)
+    sizes = {"steps": 3, "batch": 8, "keep": 18, "width": 4, "every": 2, "curve_images": 10}
+    sizes |= {"embedding_steps": 3, "embedding_widths": (4, 4, 2)}
+    profile = dataclasses.replace(suites.PROFILES["tiny"], **sizes)
+    specs, store = suites.suite("filtering", profile, small)[2:3], records.Store(Path(folder))
+    left = [experiments.record(specs, small, store, "tiny", say=lambda _: None) for _ in range(2)]
+    found = [[one.metrics, one.provenance] for one in store.records().values()]
+    print(json.dumps({"left": left, "found": found, "tensorflow": "tensorflow" in sys.modules}))
 
 
 # --- the same on both ---
@@ -223,40 +179,32 @@ def test_jax_gives_the_numbers_of_tensorflow(on_tensorflow, loop):
     assert np.ptp(on_tensorflow["embeddings"]) > 0.1
 
 
-# --- JAX alone ---
-
-
-@needs_jax
-def test_everything_works_without_tensorflow(tmp_path):
-    code = f"import test_backends; test_backends.record({str(tmp_path)!r})"
-    found = answer(code, "jax", ["tensorflow"], quiet=False)  # it tells how far it is
-    assert found["statuses"] == [0, 0]
-    assert {"data", "images", "models", "training", "selection", "experiments"} <= set(found["rooms"])
-    autoencoder, subset = found["metrics"]  # the run has the autoencoder made that it needs; each is recorded once
-    assert np.isfinite(autoencoder["loss"])
-    assert autoencoder["elements"] == 3 * 3 * 2
-    assert subset["kept"] == subset["distinct"] == 18
-    assert np.isfinite(subset["test_loss"])
-    for where in found["provenance"]:
-        assert where["backend"] == "jax"
-        assert where["profile"] == "tiny"
-        assert where["hardware"]
-        assert {"jax", "keras", "numpy", "python"} == where["versions"].keys()
-    assert not found["tensorflow"]
-
-
 # --- a backend that is not there ---
 
 
-def test_a_backend_that_is_not_installed_says_what_to_install():
-    backend = "jax"
-    done = python("import embsel.backend", backend, [backend])
+@pytest.mark.skipif(not installed("jax"), reason="needs JAX")
+def test_everything_works_without_tensorflow(tmp_path):
+    code = f"import test_backends; test_backends.record({str(tmp_path)!r})"
+    found = answer(code, "jax", ["tensorflow"], quiet=False)  # it tells how far it is
+    assert (found["left"], found["tensorflow"]) == ([0, 0], False)
+    (autoencoder, where), (subset, also) = found["found"]  # the run has the autoencoder made that it needs
+    assert np.isfinite([autoencoder["loss"], subset["test_loss"]]).all()
+    assert (autoencoder["elements"], subset["kept"], subset["distinct"]) == (3 * 3 * 2, 18, 18)
+    for place in (where, also):
+        assert (place["backend"], place["profile"]) == ("jax", "tiny")
+        assert place["hardware"]
+        assert {"jax", "keras", "numpy", "python"} == place["versions"].keys()
+
+
+@pytest.mark.parametrize(("backend", "block", "message"), [
+    ("jax", ["jax"], "ModuleNotFoundError: Keras needs a backend, and 'jax' is not installed: install tensorflow, or "
+                     "install jax and set the environment variable KERAS_BACKEND=jax."),
+    ("numpy", [], "ImportError: KERAS_BACKEND=numpy is not supported here: use tensorflow or jax."),  # it cannot train
+])
+def test_a_backend_that_is_not_installed_or_not_supported_is_refused_by_name(backend, block, message):
+    done = python("import embsel.backend", backend, block)
     assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ModuleNotFoundError: Keras needs a backend")
-    assert f"{backend!r} is not installed" in last
-    assert "install tensorflow, or install jax" in last
-    assert "KERAS_BACKEND=jax" in last
+    assert done.stderr.strip().splitlines()[-1] == message
 
 
 @pytest.mark.parametrize("said", [None, "0"])
@@ -267,21 +215,6 @@ def test_onednn_is_on_unless_the_user_says_otherwise(said, monkeypatch):
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", said)
     seen = "from tensorflow.python.util import _pywrap_util_port as port; print(json.dumps(port.IsMklEnabled()))"
     assert answer(f"import json; import embsel.backend; {seen}", "tensorflow") == (said is None)
-
-
-def test_a_backend_that_is_not_supported_is_refused_by_name():
-    done = python("import embsel.backend", "numpy")  # it has no training at all
-    assert done.returncode != 0
-    assert done.stderr.strip().splitlines()[-1] == (
-        "ImportError: KERAS_BACKEND=numpy is not supported here: use tensorflow or jax."
-    )
-
-
-def test_pytorch_is_refused_whether_it_is_installed_or_not():
-    done = python("import embsel.backend", "torch")
-    assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert "not supported" in last or "'torch' is not installed: install tensorflow" in last
 
 
 # --- rooms without Keras ---

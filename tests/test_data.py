@@ -13,6 +13,7 @@ from PIL import Image
 
 from embsel import data
 from embsel.data import Dataset, hold_out, load, shapes, training_rows
+from embsel.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +34,6 @@ def dataset(**changes):
     return Dataset(**({"name": "made up", "class_names": ("cat", "dog")} | arrays() | changes))
 
 
-# --- Dataset ---
-
-
 def test_a_dataset_is_read_only_and_describes_itself():
     content = arrays()
     made = dataset(**content)
@@ -45,25 +43,20 @@ def test_a_dataset_is_read_only_and_describes_itself():
         made.name = "other"
     content["train_images"][0] = 0  # the caller's own array stays writable
     assert made.train_labels.dtype == np.int64
-    text = f"made up: 6 training and 4 test images of 5×4×3, 2 classes, fingerprint {made.fingerprint}"
-    assert str(made) == repr(made) == text
+    assert repr(made) == f"made up: 6 training and 4 test images of 5×4×3, 2 classes, fingerprint {made.fingerprint}"
 
 
-def test_the_fingerprint_depends_on_contents_only():
+def test_the_fingerprint_depends_on_contents_only_and_known_contents_get_their_name(monkeypatch):
     made, content = dataset(), arrays()
     assert made.fingerprint == "9423c5a355ca"  # records name their data by it
     assert dataset(name="other", class_names=("a", "b")).fingerprint == made.fingerprint
     assert dataset(train_labels=content["train_labels"].astype(np.uint8)).fingerprint == made.fingerprint
-    transposed = np.ascontiguousarray(content["train_images"].transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)
-    assert dataset(train_images=transposed).fingerprint == made.fingerprint
+    assert dataset(train_images=np.asfortranarray(content["train_images"])).fingerprint == made.fingerprint
     for key in data.ARRAYS:
         changed = content[key].copy()
         changed[0] = 1 - changed[0] if "labels" in key else 255 - changed[0]
         assert dataset(**{key: changed}).fingerprint != made.fingerprint, key
-
-
-def test_known_contents_get_their_name(monkeypatch):
-    monkeypatch.setitem(data._KNOWN_CONTENTS, dataset().fingerprint, "Famous pets")
+    monkeypatch.setitem(data._KNOWN_CONTENTS, made.fingerprint, "Famous pets")
     assert dataset().name == "Famous pets"
 
 
@@ -74,12 +67,11 @@ def test_shapes_are_drawn_at_a_size(monkeypatch):
     assert load("shapes", image_size=8).train_images.shape == (4000, 8, 8, 3)
     found = load("shapes-20", image_size=8)
     assert (found.name, len(found.class_names), found.note) == ("shapes-20", 20, "")
-    assert np.bincount(found.train_labels).tolist() == [1000] * 20
-    assert np.bincount(found.test_labels).tolist() == [200] * 20
+    counts = [np.bincount(labels).tolist() for labels in (found.train_labels, found.test_labels)]
+    assert counts == [[1000] * 20, [200] * 20]
     sides = []
     monkeypatch.setattr(data, "drawn_arrays", lambda size: sides.append(size) or arrays())
-    for size in ("fit", None):
-        assert load("shapes", image_size=size).name == "shapes"
+    assert {load("shapes", image_size=size).name for size in ("fit", None)} == {"shapes"}
     assert sides == [32, 32]
 
 
@@ -87,7 +79,7 @@ def test_a_new_dataset_is_one_line(monkeypatch):
     monkeypatch.setitem(data._NAMED, "dots", ("Dots", lambda _: (arrays()["train_images"], [0, 1] * 3)))
     found = load("dots", image_size=8, test_fraction=1 / 3)
     assert (found.name, found.train_images.shape, len(found.test_labels)) == ("Dots", (4, 8, 8, 3), 2)
-    with pytest.raises(data.InputError, match="There is no dataset named 'dotts'; did you mean 'dots'"):
+    with pytest.raises(InputError, match="There is no dataset named 'dotts'; did you mean 'dots'"):
         load("dotts")
 
 
@@ -106,18 +98,15 @@ def test_what_keras_downloads_has_its_name_and_its_classes(monkeypatch, name, sh
     assert load(name, image_size=6).test_images.shape == (8, 6, 6, loaded.train_images.shape[-1])
 
 
-def test_a_failed_download_says_what_to_do(monkeypatch):
+def test_a_download_that_fails_or_was_cut_off_says_what_to_do(tmp_path, monkeypatch):
     def fail():
         raise Exception("URL fetch failure on https://example.org: 503")
 
     monkeypatch.setattr("embsel.backend.keras.datasets.cifar10.load_data", fail)
     message = (r"^cifar10 could not be downloaded \(URL fetch failure on .*: 503\)\. Check the connection, try again, "
                r"or pass a folder of images or an \.npz file instead, or 'shapes', which needs no download\.$")
-    with pytest.raises(data.InputError, match=message):
+    with pytest.raises(InputError, match=message):
         load("cifar10")
-
-
-def test_a_download_that_was_cut_off_is_named_with_its_folder(tmp_path, monkeypatch):
     folder = tmp_path / "datasets" / "fashion-mnist"
     folder.mkdir(parents=True)
     for name in ("train-labels-idx1", "train-images-idx3", "t10k-labels-idx1", "t10k-images-idx3"):
@@ -125,7 +114,7 @@ def test_a_download_that_was_cut_off_is_named_with_its_folder(tmp_path, monkeypa
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr("embsel.backend.keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     message = rf"ended before .*, remove the folder '{folder}', in which half a file may be left, and try again, or"
-    with pytest.raises(data.InputError, match=message):
+    with pytest.raises(InputError, match=message):
         load("fashion_mnist")
 
 
@@ -149,8 +138,8 @@ def known(monkeypatch):
 
 def in_another_order(known, seed):
     rng = np.random.default_rng(seed)
-    rows = {"train": rng.permutation(12), "test": rng.permutation(4)}
-    return {key: value[rows[key.split("_")[0]]] if key != "class_names" else value for key, value in known.items()}
+    rows = {"train": rng.permutation(12), "test": rng.permutation(4), "class": slice(None)}
+    return {key: value[rows[key.split("_")[0]]] for key, value in known.items()}
 
 
 def as_folder(known, folder, suffix):
@@ -186,7 +175,7 @@ def test_another_set_of_that_size_stays_as_it_is(known, key):
 # --- the validation split ---
 
 
-def test_hold_out_splits_the_training_set_only():
+def test_hold_out_splits_the_training_set_only_and_keeps_an_image_of_every_class():
     whole = shapes(train=200, test=20)
     split = hold_out(whole, 0.1)
     assert (split.name, split.class_names) == ("shapes (validation split)", whole.class_names)
@@ -197,8 +186,5 @@ def test_hold_out_splits_the_training_set_only():
     np.testing.assert_array_equal(whole.train_images[training_rows(whole, 0.1)], split.train_images)
     assert hold_out(whole, 0.1).fingerprint == split.fingerprint == "d66a31064954"  # recorded runs rest on these rows
     assert hold_out(whole, 0.1, seed=1).fingerprint != split.fingerprint
-
-
-def test_hold_out_keeps_an_image_of_every_class():
     split = hold_out(dataset(train_labels=np.array([0, 0, 0, 0, 0, 1])), 0.99)
     assert np.bincount(split.train_labels).tolist() == [1, 1]

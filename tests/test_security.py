@@ -4,6 +4,7 @@ Archives and folders of images: tests/sources. A whole report with hostile names
 """
 
 import ast
+import csv
 import dataclasses
 import json
 import re
@@ -11,13 +12,16 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
 
-from embsel import data, onepage
+from embsel import data, onepage, tryout
 from embsel.errors import InputError
 from embsel.lab.records import ALL, Record, Run, Store
 
 LOADERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 EXEMPT = {"tests/scale/test_chunks.py", "tests/scale/test_topk.py"}  # they pickle their own, as it travels with Dask
+DANGERS = ["import pickle", "from joblib import load", "eval(x)", "np.load(f, allow_pickle=True)", "yaml.load(f)",
+           "keras.models.load_model(f)"]
 
 
 def faults(code):
@@ -37,6 +41,7 @@ def faults(code):
 
 
 def test_nothing_that_is_read_is_executed(root):
+    assert [code for code in DANGERS if not list(faults(code))] == []  # the search finds what it looks for
     found = []
     for path in [*root.glob("embsel/**/*.py"), *root.glob("tests/**/*.py"), *root.glob("notebooks/*.py")]:
         name = path.relative_to(root).as_posix()
@@ -52,28 +57,15 @@ def test_nothing_that_is_read_is_executed(root):
     assert found == []
 
 
-DANGERS = ["import pickle", "from joblib import load", "eval(x)", "np.load(f, allow_pickle=True)", "yaml.load(f)",
-           "keras.models.load_model(f)"]  # fmt: skip
-
-
-def test_the_search_finds_what_it_looks_for():
-    assert [code for code in DANGERS if not list(faults(code))] == []
-
-
-# --- names that lead elsewhere ---
-
-
-def test_a_record_is_written_in_its_store_alone(tmp_path):
-    for profile in ("../x", "/tmp/x", "a/b", "a\\b", "", "a\0b"):
-        record = Record(Run("0123456789ab", ALL, 1, 1, 0.1), {}, [], {"profile": profile})
-        with pytest.raises(InputError, match="A record's profile is the name of its file: expected no slash"):
-            Store(tmp_path / "store").append(record)
+@pytest.mark.parametrize("profile", ["../x", "/tmp/x", "a/b", "a\\b", "", "a\0b"])
+def test_a_record_is_written_in_its_store_alone(profile, tmp_path):
+    record = Record(Run("0123456789ab", ALL, 1, 1, 0.1), {}, [], {"profile": profile})
+    with pytest.raises(InputError, match="A record's profile is the name of its file: expected no slash"):
+        Store(tmp_path / "store").append(record)
     assert list(tmp_path.rglob("*.jsonl")) == []
 
 
 def test_a_trial_of_data_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
-    from embsel import tryout
-
     monkeypatch.chdir(tmp_path)
     small = data.shapes(train=40, test=10)
     for name in ("..", ".", "", "/", "../../etc", "a/../..", "~", "-rf", "\0", "C:\\x"):
@@ -82,42 +74,26 @@ def test_a_trial_of_data_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
         assert not folder.name.startswith(("-", "."))
 
 
-# --- files for other programs ---
-
-
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", '=HYPERLINK("http://example.org", "x")', "a,b", "a\nb", "'quoted'"]
 
 
 def test_the_table_of_the_subset_gives_back_every_name_as_it_was(tmp_path, monkeypatch):
     """Also one that a spreadsheet takes for a formula: another program must find the file by it."""
-    import csv
-
-    from embsel import tryout
-
     images, labels = np.zeros((18, 24, 24, 3), np.uint8), np.arange(18) % 9
     files = [f"{FORMULAS[label]}/{FORMULAS[label]}.png" for label in labels]
     dataset = data.Dataset("d", images, labels, images, labels, FORMULAS, train_files=files)
     monkeypatch.setattr(tryout, "page", lambda *_: "")
     *_, table = tryout.save(tryout.plan(dataset, out=tmp_path), np.arange(18), {})
     with open(table, newline="", encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    assert [(row["row"], row["class"], row["file"]) for row in found] == [
-        (str(row), FORMULAS[label], files[row]) for row, label in enumerate(labels)
-    ]
+        found = [(int(row["row"]), row["class"], row["file"]) for row in csv.DictReader(file)]
+    assert found == [(row, FORMULAS[label], files[row]) for row, label in enumerate(labels)]
 
 
-# --- pages ---
-
-
-HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "&lt;"]
-
-
-def test_no_name_becomes_part_of_a_page():
-    from matplotlib.figure import Figure
-
-    for name in HOSTILE:
-        parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
-        page = BeautifulSoup(onepage.page(name, parts), "html.parser")
-        assert page.select("script, [onerror]") == []
-        assert len(page.select("img")) == 1
-        assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5
+@pytest.mark.parametrize("name", [
+    "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "&lt;"])
+def test_no_name_becomes_part_of_a_page(name):
+    parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
+    page = BeautifulSoup(onepage.page(name, parts), "html.parser")
+    assert page.select("script, [onerror]") == []
+    assert len(page.select("img")) == 1
+    assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5
