@@ -131,7 +131,7 @@ def record(folder):
 
     import embsel
     from embsel import data
-    from embsel.lab import experiments, records, suites
+    from embsel.lab import experiments, profiles, questions, records
 
     rooms = [room.name for room in pkgutil.walk_packages(embsel.__path__, "embsel.") if "__main__" not in room.name]
     for room in rooms:
@@ -139,8 +139,8 @@ def record(folder):
     small = data.shapes(train=40, test=20)
     sizes = {"steps": 3, "batch": 8, "keep": 18, "width": 4, "every": 2, "curve_images": 10}
     sizes |= {"embedding_steps": 3, "embedding_widths": (4, 4, 2)}
-    profile = dataclasses.replace(suites.PROFILES["tiny"], **sizes)
-    specs, store = suites.suite("filtering", profile, small)[2:3], records.Store(Path(folder))
+    profile = dataclasses.replace(profiles.PROFILES["tiny"], **sizes)
+    specs, store = questions.suite("filtering", profile, small)[2:3], records.Store(Path(folder))
     left = [experiments.record(specs, small, store, "tiny", say=lambda _: None) for _ in range(2)]
     found = [[one.metrics, one.provenance] for one in store.records().values()]
     print(json.dumps({"left": left, "found": found, "tensorflow": "tensorflow" in sys.modules}))

@@ -7,7 +7,7 @@ import pytest
 from embsel import data, training
 from embsel.backend import keras
 from embsel.errors import InputError
-from embsel.lab import experiments, suites
+from embsel.lab import experiments, profiles, questions
 from embsel.lab.records import Run, Store, key
 
 DATASET = data.shapes(train=40, test=20, seed=1)
@@ -42,5 +42,5 @@ def test_the_usual_precision_has_no_part_in_the_name_of_a_run_and_another_is_ref
 
 
 def test_the_suite_takes_both_in_turns():
-    specs = suites.suite("precision", suites.profile("tiny"), DATASET)
+    specs = questions.suite("precision", profiles.profile("tiny"), DATASET)
     assert [spec.precision for spec in specs] == ["float32", "bfloat16"] * (len(specs) // 2) != []
