@@ -274,11 +274,11 @@ class Record:
 
 def _spec(values: dict, kind: str | None = None) -> Spec:
     """Return the spec with these fields; one inside another has not written down its `kind`, so its fields tell."""
-    telling = {"selector": Run, "components": Pixels, "digest": Vectors}
+    values, telling = dict(values), {"selector": Run, "components": Pixels, "digest": Vectors}
     guess = next((made for name, made in telling.items() if name in values), Autoencoder)
-    inside = {"embedding": _spec(values["embedding"])} if values.get("embedding") else {}
-    known = {made.__name__: made for made in (Autoencoder, *telling.values())}
-    return (known[kind] if kind else guess)(**values | inside)
+    if values.get("embedding"):
+        values["embedding"] = _spec(values["embedding"])
+    return {made.__name__: made for made in (guess, Autoencoder, *telling.values())}[kind or guess.__name__](**values)
 
 
 def _finite(number: str) -> float:
