@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
+import types
 import weakref
 
 import numpy as np
@@ -69,10 +69,8 @@ def made(monkeypatch):
     """The specs that are really executed, in order."""
     executed = []
     for name in ("_execute_autoencoder", "_execute_run"):
-        original = getattr(experiments, name)
-        monkeypatch.setattr(
-            experiments, name, lambda spec, *rest, original=original: executed.append(spec) or original(spec, *rest)
-        )
+        do = getattr(experiments, name)
+        monkeypatch.setattr(experiments, name, lambda spec, *rest, do=do: executed.append(spec) or do(spec, *rest))
     return executed
 
 
@@ -162,16 +160,6 @@ def test_a_split_of_nothing_is_the_baseline_and_the_curve_and_the_end_agree_on_t
     assert baseline.curve["test_loss"] == pytest.approx([baseline.metrics["test_loss"]], rel=1e-5)
 
 
-def test_a_budget_ends_a_run_in_whatever_phase(store):
-    spec = a_run("random_subset", split=50, steps=10**6, budget=0.2)
-    record = experiments.execute(spec, DATASET, store, "test")
-    (steps,) = record.curve["step"]
-    assert 0 < steps < spec.steps / 2
-    assert record.curve["phase"] == [0]
-    assert samples(record)["training"] == steps * BATCH
-    assert 0.2 <= record.seconds("training") < 2  # on a busy machine
-
-
 def test_where_the_images_come_from_changes_the_ledger_alone(store, monkeypatch):
     spec = a_run("random_subset", split=50, every=1, validation=True)
     device = experiments.execute(spec, DATASET, store, "test")
@@ -226,21 +214,17 @@ def test_the_provenance_says_where_and_with_what_and_from_which_commit(monkeypat
     assert (found["dataset"], found["profile"], found["class_names"]) == ("shapes", "test", list(DATASET.class_names))
     assert {"python", "keras", "numpy", found["backend"]} == set(found["versions"])
     assert found["hardware"]
-    json.dumps(found)
-    if found["backend"] == "tensorflow":
-        for value in ("1", "0"):
-            monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
-            assert experiments.provenance(DATASET, "test")["onednn"] == (value == "1")
+    for value in ("1", "0") if found["backend"] == "tensorflow" else ():
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", value)
+        assert experiments.provenance(DATASET, "test")["onednn"] == (value == "1")
     monkeypatch.setattr(experiments, "BACKEND", "jax")
     monkeypatch.setattr(experiments.os, "nice", lambda more: 19)
-    found = experiments.provenance(DATASET, "test")
-    assert "onednn" not in found
-    assert set(found["versions"]) == {"python", "keras", "numpy", "jax"}
-    assert found["nice"] == 19
-
     monkeypatch.setattr(experiments, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert experiments.provenance(DATASET, "test")["commit"] is None  # unpacked from an archive
+    found = experiments.provenance(DATASET, "test")
+    assert "onednn" not in found
+    assert (found["nice"], set(found["versions"])) == (19, {"python", "keras", "numpy", "jax"})
+    assert found["commit"] is None  # unpacked from an archive
     who = ("-c", "user.name=a", "-c", "user.email=b", "-c", "commit.gpgsign=false")
     for command in (("init", "-q"), (*who, "commit", "-q", "--allow-empty", "-m", "first")):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
@@ -284,7 +268,7 @@ def test_every_choice_reaches_the_network_and_has_one_default(tmp_path, asked, m
     monkeypatch.setitem(models.NETWORKS, "paper", spy(models.classifier))
     monkeypatch.setattr(training, "classifier_trainer", spy(training.classifier_trainer))
     monkeypatch.setattr(training, "classify", classify)
-    marked = a_run(marks=(2,), every=3, divide_by="variance", augment=False)
+    marked = a_run(marks=(2,), every=3, budget=9.0, divide_by="variance", augment=False)
     changed = dataclasses.replace(marked, averaging=0.0, norm_momentum=0.5, momentum=0.3)
     for spec in (changed, a_run(steps=12, seed=1)):
         with pytest.raises(Killed):
@@ -294,32 +278,28 @@ def test_every_choice_reaches_the_network_and_has_one_default(tmp_path, asked, m
     for name, values in {"averaging": (0.0, training.averaging_for(12)), "momentum": (0.3, training.MOMENTUM),
                          "divide_by": ("variance", images.DIVIDE_BY), "augment": (False, True)}.items():  # fmt: skip
         assert tuple(options[name] for options in trainers) == values
-    assert [(options["marks"], options["every"]) for options in asked] == [((2,), 3), ((), None)]
+    loops = [tuple(options[name] for name in ("marks", "every", "budget")) for options in asked]
+    assert loops == [((2,), 3, 9.0), ((), None, None)]
     assert EMBEDDING.final == models.FINAL
     for numbers in looked:  # every curve is of the same test images
         np.testing.assert_array_equal(numbers, np.random.default_rng(0).permutation(TEST)[:30])
     assert len(looked) == 2
 
 
-@pytest.mark.parametrize("spec", [a_run(seed=3), a_run("top_activations")])
-def test_a_progress_bar_is_shown_by_a_sweep_and_on_request(spec, tmp_path, asked):
-    for work in (
-        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test"),
-        lambda: experiments.embeddings_of(spec, DATASET, Store(tmp_path), "test"),
-        lambda: experiments.execute(spec, DATASET, Store(tmp_path), "test", progress=True),
-        lambda: experiments.record([spec], DATASET, Store(tmp_path), "test"),
-    ):
+def test_a_progress_bar_is_shown_by_a_sweep_and_on_request_and_a_curve_has_about_twenty_points(tmp_path, asked):
+    for spec, label in ((a_run(seed=3), "all, seed 3"), (a_run("top_activations"), "autoencoder, seed 0")):
+        for work, options, said in ((experiments.execute, {}, None), (experiments.embeddings_of, {}, None),
+                                    (experiments.execute, {"progress": True}, label)):  # fmt: skip
+            with pytest.raises(Killed):
+                work(spec, DATASET, Store(tmp_path), "test", **options)
+            assert asked[-1]["progress"] == said
         with pytest.raises(Killed):
-            work()
-    label = "autoencoder, seed 0" if spec.embedding else "all, seed 3"
-    assert [options["progress"] for options in asked] == [None, None, label, label]
-
-
-def test_the_curve_of_an_autoencoder_has_about_twenty_points(tmp_path, asked):
-    for steps in (3, 59, 400):
+            experiments.record([spec], DATASET, Store(tmp_path), "test")
+        assert asked[-1]["progress"] == label
+    for steps, every in ((3, 1), (59, 2), (400, 20)):  # of an autoencoder
         with pytest.raises(Killed):
             experiments.execute(dataclasses.replace(EMBEDDING, steps=steps), DATASET, Store(tmp_path), "test")
-    assert [options["every"] for options in asked] == [1, 2, 20]
+        assert asked[-1]["every"] == every
 
 
 # --- embeddings ---
@@ -399,51 +379,33 @@ def test_one_that_is_killed_after_the_embeddings_and_before_their_record_is_reco
     assert list(store.records()) == [key(spec)]  # a run adds its ledger to its own
 
 
-class Blank:
-    """A decoder whose pictures are its codes."""
-
-    def predict(self, codes, verbose):
-        assert verbose == 0  # a sweep has lines of its own
-        return codes
-
-
 def test_the_pictures_show_what_elements_respond_to_and_what_is_picked(tmp_path, monkeypatch):
+    """Of images that are not square, and with a decoder whose pictures are its codes."""
     rng = np.random.default_rng(0)
-    embeddings, codes = rng.uniform(0, 0.2, (TRAIN, 9)), rng.uniform(-0.2, 1.2, (4, 9))
+    pixels, labels = rng.integers(0, 256, (60, 28, 41, 1), dtype=np.uint8), np.arange(60) % 2
+    few = data.Dataset("few", pixels[:50], labels[:50], pixels[50:], labels[50:], ("a", "b"))
+    embeddings, codes = rng.uniform(0, 0.2, (50, 2)), rng.uniform(-0.2, 1.2, (4, 2))
     monkeypatch.setattr(training, "embed", lambda encoder, pixels: codes)
-    experiments._keep_pictures(Store(tmp_path), EMBEDDING, DATASET, None, Blank(), embeddings, elements=4, each=3)
-    with np.load(tmp_path / "pictures" / f"{key(EMBEDDING)}.npz") as file:
-        found = dict(file)
-    shown = DATASET.test_images[np.random.default_rng(0).choice(TEST, 4, replace=False)]
+    blank = types.SimpleNamespace(predict=lambda codes, verbose: codes)
+    experiments._keep_pictures(Store(tmp_path), EMBEDDING, few, None, blank, embeddings, elements=2, each=3)
+    drawn = np.tile(embeddings.mean(axis=0), (3, 1))
+    drawn[[1, 2], [0, 1]] += 4 * embeddings.std(axis=0)
+    shown = few.test_images[np.random.default_rng(0).choice(10, 2, replace=False)]
     wanted = {
-        "inputs": shown[:, 4:28, 4:28],
+        "inputs": shown[:, 2:26, 8:32],
         "codes": codes.astype("float16"),
         "reproductions": np.clip(np.round(255 * codes), 0, 255),
-        "elements": [0, 2, 5, 8],  # from the first to the last
-        "strongest": DATASET.train_images[np.argsort(-embeddings, axis=0)[:3, [0, 2, 5, 8]].T],
-        "picked": DATASET.train_images[selection.top_activations(embeddings, 180)[np.linspace(0, 179, 18).astype(int)]],
-        "random": DATASET.train_images[selection.random_subset(embeddings, 18)],
-        "drawn": np.tile(embeddings.mean(axis=0), (5, 1)),
+        "elements": [0, 1],  # from the first to the last
+        "strongest": few.train_images[np.argsort(-embeddings, axis=0)[:3].T],
+        "picked": few.train_images[selection.top_activations(embeddings, 40)[np.linspace(0, 39, 18).astype(int)]],
+        "random": few.train_images[selection.random_subset(embeddings, 18)],
+        "drawn": np.round(255 * drawn),
     }
-    for number, element in enumerate(wanted["elements"], start=1):
-        wanted["drawn"][number, element] += 4 * embeddings[:, element].std()
-    wanted["drawn"] = np.round(255 * wanted["drawn"])
-    assert found.keys() == wanted.keys()
-    for name, pictures in wanted.items():
-        np.testing.assert_array_equal(found[name], pictures)
-    assert {array.dtype.name for name, array in found.items() if name not in ("codes", "elements")} == {"uint8"}
-
-
-def test_an_autoencoder_of_few_images_that_are_not_square_has_pictures_too(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (24, 28, 41, 1), dtype=np.uint8)
-    labels = np.arange(24) % 2
-    dataset = data.Dataset("few", pixels[:20], labels[:20], pixels[20:], labels[20:], ("a", "b"))
-    spec = dataclasses.replace(EMBEDDING, dataset=dataset.fingerprint, steps=0, batch=4)
-    experiments.execute(spec, dataset, Store(tmp_path), "test")
-    with np.load(tmp_path / "pictures" / f"{key(spec)}.npz", allow_pickle=False) as file:
-        assert file["inputs"].shape == file["reproductions"].shape == (4, 24, 24, 1)
-        assert (file["drawn"].shape, file["random"].shape) == ((7, 24, 24, 1), (20, 28, 41, 1))
-        assert {crop.tobytes() for crop in file["inputs"]} == {i[2:26, 8:32].tobytes() for i in dataset.test_images}
+    with np.load(tmp_path / "pictures" / f"{key(EMBEDDING)}.npz") as found:
+        assert {*found} == {*wanted}
+        for name, pictures in wanted.items():
+            np.testing.assert_array_equal(found[name], pictures)
+        assert {found[name].dtype.name for name in {*wanted} - {"codes", "elements"}} == {"uint8"}
 
 
 def test_the_device_holds_the_images_of_one_dataset():
@@ -493,26 +455,22 @@ def test_a_sweep_executes_what_is_missing_in_order(tmp_path, untrained):
     assert len(executed) == len(said) == 3
 
 
-def test_a_sweep_stops_in_time_and_goes_on(tmp_path, untrained):
+def test_a_sweep_says_how_long_the_rest_takes_and_stops_in_time_and_goes_on(tmp_path, untrained):
     (executed, seconds), store, said = untrained, Store(tmp_path), []
-    seconds |= {seed: 10 + 10 * seed for seed in range(4)}
-    specs = [a_run(seed=seed) for seed in (0, 1, 0, 2, 3)]  # they take 10, 20, 30 and 40 seconds
+    seconds |= {seed: 6000 * (1 + seed) for seed in range(4)}
+    specs = [a_run(seed=seed) for seed in (0, 1, 0, 2, 3)]  # they take 100, 200, 300 and 400 minutes
 
-    def go(seconds):
+    def go(store, seconds=None):
         return experiments.record(specs, DATASET, store, "test", seconds=seconds, say=said.append)
 
-    assert go(49.9) == 2  # after 10 + 20 another 20 would be too much
-    assert said[-1] == "Stopped in time: 2 of 5 runs are still to be recorded."
-    assert go(50) == 1  # 30, and then 30 more do not fit
-    assert go(None) == 0
+    assert go(store, 29_999) == 2  # after 100 + 200 minutes another 200 would be too much
+    assert said.pop() == "Stopped in time: 2 of 5 runs are still to be recorded."
+    assert go(store, 30_000) == 1  # 300, and then 300 more do not fit
+    assert go(store) == 0
     assert [spec.seed for spec in executed] == [0, 1, 2, 3]
     assert len(store.records()) == 4
-
-
-def test_a_sweep_says_how_long_the_rest_takes_if_it_goes_on_as_before(tmp_path, untrained):
-    said = []
-    untrained[1].update({seed: 6000 * (1 + seed) for seed in range(4)})
-    experiments.record([a_run(seed=seed) for seed in range(4)], DATASET, Store(tmp_path), "test", say=said.append)
+    said.clear()
+    assert go(Store(tmp_path / "all")) == 0
     assert [line.split("; ")[1] for line in said] == [f"about {left} min to go" for left in (300, 300, 200, 0)]
 
 
@@ -549,27 +507,10 @@ experiments.record(sweep_of(int(sys.argv[2])), DATASET, Store(sys.argv[1]), "tes
 """
 
 
-def waiting(code, *arguments):
-    """Python on `code` in the repository's root, which waits for a line."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(command, cwd=records.ROOT, text=True, **pipes)
-
-
-def go(process, said):
-    process.stdin.write("\n")
-    process.stdin.flush()
-    assert process.stdout.readline() == said, process.stderr.read()
-
-
 def results(folder):
     """Metrics and curve, without the seconds, of every record in a folder."""
     found = Store(folder).records().items()
     return {name: (one.metrics, {**one.curve, "seconds": None}, samples(one)) for name, one in found}
-
-
-def keys_of_lines(folder):
-    return [json.loads(line)["key"] for line in (folder / "test.jsonl").read_text().splitlines()]
 
 
 @pytest.mark.parametrize(("times", "seeds"), [(2, 1), pytest.param(10, 4, marks=pytest.mark.long)])
@@ -577,10 +518,14 @@ def test_a_sweep_that_is_killed_loses_nothing_and_changes_nothing(times, seeds, 
     """Killed with `kill -9` at random moments and started again each time, it ends with the records of an undisturbed
     one; and so a run gives the same numbers in every process.
     """
-    processes = [waiting(SWEEP, tmp_path / "killed", seeds) for _ in range(times)]
+    command = [sys.executable, "-c", SWEEP, str(tmp_path / "killed"), str(seeds)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    processes = [subprocess.Popen(command, cwd=records.ROOT, text=True, **pipes) for _ in range(times)]
     kept, rng = [], random.Random(7)
     for number, process in enumerate(processes):
-        go(process, "begin\n")
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "begin\n", process.stderr.read()
         if number % 2 == 0:  # every other start is left alone until its first record is there, so that the sweep moves
             began = time.perf_counter()
             assert process.stdout.readline().startswith("[1/")
@@ -594,29 +539,9 @@ def test_a_sweep_that_is_killed_loses_nothing_and_changes_nothing(times, seeds, 
         assert experiments.record(sweep_of(seeds), DATASET, Store(tmp_path / name), "test", say=lambda _: None) == 0
     expected, found = results(tmp_path / "whole"), results(tmp_path / "killed")
     assert len(expected) == 4 * seeds
-    assert list(found) == list(expected) == keys_of_lines(tmp_path / "killed")  # nothing torn, nothing twice
+    lines = (tmp_path / "killed" / "test.jsonl").read_text().splitlines()
+    assert list(found) == list(expected) == [json.loads(line)["key"] for line in lines]  # nothing torn, nothing twice
     assert found == expected
     assert all(list(found)[: len(so_far)] == so_far for so_far in kept)  # none was ever lost
     assert 0 < len(kept[0]) < len(expected)
     assert len({len(so_far) for so_far in kept}) >= times // 2
-
-
-SAY_THAT_IT_WAITS = """lock = records.FileLock
-records.FileLock = lambda path: print("waits", flush=True) or lock(path)"""
-
-
-@pytest.mark.long
-def test_two_sweeps_at_once_record_every_run_once(tmp_path):
-    code = SWEEP.replace('print("begin", flush=True)', SAY_THAT_IT_WAITS)
-    with Store(tmp_path).writing():  # so that neither has begun when the other looks at what there is
-        both = [waiting(code, tmp_path, 1) for _ in range(2)]
-        for process in both:
-            go(process, "waits\n")
-    for process in both:
-        said, wrong = process.communicate(timeout=300)
-        assert process.returncode == 0, wrong
-        assert [line.split()[0] for line in said.splitlines() if line != "waits"] == [f"[{n}/4]" for n in range(1, 5)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        found = Store(tmp_path).records()
-    assert keys_of_lines(tmp_path) == list(found) == [key(spec) for spec in sweep_of(1)]

@@ -102,8 +102,7 @@ def test_the_phases_add_up_to_the_steps_and_the_switch_is_where_all_the_data_com
 
 
 def test_switch_chooses_one_subset_by_the_seed_of_the_run():
-    choose = Chooser()
-    subset, everything = planned(choose, split=75, seed=3)
+    subset, everything = planned(choose := Chooser(), split=75, seed=3)
     assert [(asked["k"], asked["seed"], asked["now"]) for asked in choose.asked] == [(KEEP, 3, False)]
     np.testing.assert_array_equal(subset.indices, np.arange(KEEP))
     assert (subset.steps, everything.steps) == (6, 2)
@@ -186,8 +185,7 @@ def test_the_rate_of_each_step_falls_in_a_straight_line_and_starts_anew():
 class Clock:
     """A clock that only moves when it is told to."""
 
-    def __init__(self):
-        self.now = 0.0
+    now = 0.0
 
     def perf_counter(self):
         return self.now
@@ -223,38 +221,30 @@ def test_shrink_and_perturb_mixes_the_trained_weights_with_a_fresh_start():
     own, fresh = (models.classifier(10, width=2, dense=(4, 4), seed=seed) for seed in (1, 2))
     before, new = ([numpy(v).copy() for v in network.trainable_variables] for network in (own, fresh))
     training.shrink_and_perturb(own, fresh, 0.4)
-    for variable, old, other in zip(own.trainable_variables, before, new, strict=True):
-        np.testing.assert_allclose(numpy(variable), 0.4 * old + 0.6 * other, atol=1e-6)
-    for variable, other in zip(fresh.trainable_variables, new, strict=True):
-        np.testing.assert_array_equal(numpy(variable), other)
+    for mine, other, old, start in zip(own.trainable_variables, fresh.trainable_variables, before, new, strict=True):
+        np.testing.assert_allclose(numpy(mine), 0.4 * old + 0.6 * start, atol=1e-6)
+        np.testing.assert_array_equal(numpy(other), start)
 
 
 def test_adamw_takes_the_decay_from_the_weights_and_not_from_the_loss():
-    for name, losses in (("sgd", 2), ("adamw", 0)):
+    for name, losses, decay in (("sgd", 2, None), ("adamw", 0, training.DECAY)):
         network = experiments._network(a_run(optimizer=name), DATASET, 0)
-        assert len(network.losses) == losses
-        update = training.classifier_trainer(
-            network, (32, 32, 3), rate=0.01, seed=0, ends=[8], averaging=0.5, optimizer=name).optimizer
-        assert type(update).__name__.lower() == name
-        assert update.weight_decay == (None if losses else training.DECAY)
+        options = {"rate": 0.01, "seed": 0, "ends": [8], "averaging": 0.5, "optimizer": name}
+        update = training.classifier_trainer(network, (32, 32, 3), **options).optimizer
+        assert (len(network.losses), type(update).__name__.lower(), update.weight_decay) == (losses, name, decay)
         assert (update.use_ema, update.ema_momentum) == (True, 0.5)
-        assert float(numpy(update.learning_rate)) == pytest.approx(0.01)
 
 
 # --- carried out ---
 
-CHOSEN = {  # with 8 steps of 16 images: 4 on a pass and a half of 40, then all the data
-    "switch": [TRAIN],
-    "fresh": [TRAIN] * 2,
-    "grow": [TRAIN] * 2,
-    "sift": [TRAIN // 2] * 4,
-    "prune": [TRAIN] * 2,
-}
 
-
-@pytest.mark.parametrize("plan", records.PLANS)
-def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
-    """On a clock that nothing but choosing, and a look at all the images for it, moves."""
+@pytest.mark.parametrize(("plan", "chosen"), [
+    ("switch", [TRAIN]), *((name, [TRAIN] * 2) for name in ("fresh", "grow", "prune")), ("sift", [TRAIN // 2] * 4)
+])  # fmt: skip
+def test_every_second_of_choosing_is_charged_once(plan, chosen, store, monkeypatch):
+    """On a clock that nothing but choosing, and a look at all the images for it, moves. With 8 steps of 16 images there
+    are 4 on a pass and a half of 40, then all the data.
+    """
     clock, looked, compiled, el2n = Clock(), [], [], selection.SELECTORS["el2n"].select
 
     def slow_el2n(embeddings, k, *, labels=None, seed=0):
@@ -266,12 +256,8 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
     def classify(*arguments, original=training.classify, softmax=False, **options):
         answer = original(*arguments, softmax=softmax, **options)
         compiled.append(softmax)
-
-        def slow_answer(*numbers):
-            clock.now += 100 * softmax  # not for an evaluation
-            return answer(*numbers)
-
-        return slow_answer
+        # None of it for an evaluation.
+        return lambda *numbers: setattr(clock, "now", clock.now + 100 * softmax) or answer(*numbers)
 
     spec = by_network(plan=plan, split=50)
     if spec.embedding:
@@ -282,7 +268,7 @@ def test_every_second_of_choosing_is_charged_once(plan, store, monkeypatch):
         monkeypatch.setattr(room, "time", clock)
     record = experiments.execute(spec, DATASET, store, "test")
 
-    assert looked == CHOSEN[plan]
+    assert looked == chosen
     assert clock.now == 5 * len(looked) + (200 if plan == "prune" else 0)
     assert compiled.count(True) == (plan == "prune")  # once for all passes
     own = [line for line in record.ledger if not line["stage"].startswith("proxy")]
@@ -336,13 +322,10 @@ def test_a_run_with_all_parts_shrinks_once_towards_the_start_of_no_other_run(sto
         built.append(original(*arguments, **options))
         return built[-1]
 
-    def network(spec, dataset, seed, original=experiments._network):
-        seeds.append(seed)
-        return original(spec, dataset, seed)
-
+    network = experiments._network
+    monkeypatch.setattr(experiments, "_network", lambda *given: seeds.append(given[2]) or network(*given))
     monkeypatch.setattr(training, "shrink_and_perturb", shrink)
     monkeypatch.setattr(training, "classifier_trainer", trainer)
-    monkeypatch.setattr(experiments, "_network", network)
     parts = {"schedule": "restart", "shrink": 0.3, "optimizer": "adamw", "network": "resnet", "rate": 0.001}
     record = experiments.execute(
         a_run("random_subset", plan="grow", split=50, width=8, steps=8, seed=3, **parts), DATASET, store, "test")
