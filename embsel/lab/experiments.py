@@ -115,8 +115,11 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress, checkpoin
 
 
 def _autoencoder(spec: Autoencoder, dataset: data.Dataset):
-    shape = (training.CROP, training.CROP, dataset.train_images.shape[-1])
-    return models.autoencoder(shape=shape, widths=spec.widths, final=spec.final, seed=spec.seed)
+    return models.autoencoder(shape=_crop_shape(dataset), **_fields(spec, "widths", "final", "seed"))
+
+
+def _crop_shape(dataset: data.Dataset) -> tuple[int, int, int]:
+    return training.CROP, training.CROP, dataset.train_images.shape[-1]
 
 
 def _averaging(spec: Autoencoder | Run) -> float | str:
@@ -264,9 +267,7 @@ def _as_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.clip(255 * pixels, 0, 255).round().astype("uint8")
 
 
-def embeddings_of(
-    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
-) -> np.ndarray:
+def embeddings_of(spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress=False) -> np.ndarray:
     """Return the embeddings `(N, n)` float32 that `spec` describes.
 
     If they are not at hand, an autoencoder whose weights are kept makes them again; anything else is trained now.
@@ -371,29 +372,21 @@ def _shared(record: Record) -> list[dict]:
 
 
 def _network(spec: Run, dataset: data.Dataset, seed: int):
+    options = {"shape": _crop_shape(dataset), "seed": seed, **_fields(spec, "width", "norm_momentum")}
+    if spec.optimizer == "adamw":
+        options["decay"] = 0.0  # it has a decay of its own
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if spec.precision == "bfloat16" else "float32")
     try:
-        return models.NETWORKS[spec.network](
-            len(dataset.class_names),
-            shape=(training.CROP, training.CROP, dataset.train_images.shape[-1]),
-            width=spec.width,
-            norm_momentum=spec.norm_momentum,
-            seed=seed,
-            **({"decay": 0.0} if spec.optimizer == "adamw" else {}),  # it has a decay of its own
-        )
+        return models.NETWORKS[spec.network](len(dataset.class_names), **options)
     finally:
         keras.config.set_dtype_policy(usual)
 
 
 def _of_subset(subset: np.ndarray, dataset: data.Dataset) -> dict:
-    pixels, labels = dataset.train_images[subset], dataset.train_labels[subset]
-    return {
-        "kept": len(subset),
-        "distinct": len(np.unique(subset)),
-        "class_counts": np.bincount(labels, minlength=len(dataset.class_names)).tolist(),
-        "contrast": float((pixels / 255).std(axis=(1, 2, 3)).mean()),  # of an image, on average
-    }
+    counts = np.bincount(dataset.train_labels[subset], minlength=len(dataset.class_names)).tolist()
+    contrast = (dataset.train_images[subset] / 255).std(axis=(1, 2, 3)).mean()  # of an image, on average
+    return {"kept": len(subset), "distinct": len({*subset}), "class_counts": counts, "contrast": float(contrast)}
 
 
 def _training_ledger(stage: str, history) -> list[dict]:
@@ -403,14 +396,8 @@ def _training_ledger(stage: str, history) -> list[dict]:
 
 
 def record(
-    specs: Sequence[Spec],
-    dataset: data.Dataset,
-    store: Store,
-    profile_name: str,
-    *,
-    seconds: float | None = None,
-    states: bool = False,
-    say: Callable[[str], None] = print,
+    specs: Sequence[Spec], dataset: data.Dataset, store: Store, profile_name: str, *, seconds: float | None = None,
+    states: bool = False, say: Callable[[str], None] = print,
 ) -> int:
     """Execute and append what is not in the store yet, in order, and return how many specs are still missing.
 
