@@ -120,10 +120,10 @@ def test_every_selector_has_a_name_and_a_colour_of_its_own():
 # --- what a figure shows is what it was given ---
 
 
-def drawn(axes, marker):
-    """Where markers of a kind stand, line by line."""
-    lines = [line for line in axes.lines if line.get_marker() == marker and np.size(line.get_xdata())]
-    return [(np.ravel(line.get_xdata()).tolist(), np.ravel(line.get_ydata()).tolist()) for line in lines]
+def drawn(axes, marker=None):
+    """The places of each line, `(x, y)`: of those with this marker, or of those without any."""
+    lines = [line for line in axes.lines if line.get_marker() == (marker or "None") and np.size(line.get_xdata())]
+    return [tuple(np.ravel(part).round(3).tolist() for part in (line.get_xdata(), line.get_ydata())) for line in lines]
 
 
 def legend(figure):
@@ -150,21 +150,18 @@ def test_arms_show_every_seed_the_mean_its_interval_and_the_papers_number(seeds)
         wanted += [[interval.mean] * 2, values]
         assert [list(line.get_xdata()) for line in lines] == [pytest.approx(one) for one in wanted]
         assert set(lines[-1].get_ydata()) == {place}
-    assert drawn(axes, "D") == [([pytest.approx(57.6)], [2])]
+    assert drawn(axes, "D") == [([57.6], [2])]
     assert (legend(figure), legend(plots.arms(given, {"top_activations_drop": 0.9}))) == (["the paper"], [])
 
 
 def test_gaps_show_each_difference_its_interval_and_zero():
     (axes,) = plots.gaps(GAPS | {"single": Interval.of([0.02])}, POINTS).axes
     assert rows_of(axes) == [*GAPS, "single"]
-    zero, *lines = axes.lines
-    assert list(zero.get_xdata()) == [0, 0]
-    assert drawn(axes, "o") == [([pytest.approx(x)], [y]) for y, x in enumerate((5, -3, 1, 2))]
-    dots = [line for line in lines if line.get_marker() == "o"]
+    assert drawn(axes, "o") == [([5], [0]), ([-3], [1]), ([1], [2]), ([2], [3])]
+    assert drawn(axes) == [([0, 0], [0, 1]), ([3, 7], [0, 0]), ([-4, -2], [1, 1]), ([-3, 5], [2, 2])]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
     filled = [to_hex(dot.get_markerfacecolor()) == to_hex(dot.get_color()) for dot in dots]
     assert filled == [True, True, False, False], "filled means a difference from zero"
-    bars = [(line.get_ydata()[0], list(line.get_xdata())) for line in lines if line.get_marker() != "o"]
-    assert bars == [(0, pytest.approx([3, 7])), (1, pytest.approx([-4, -2])), (2, pytest.approx([-3, 5]))]
 
 
 @pytest.mark.parametrize(("seeds", "column", "scale"), [(1, "test_accuracy", 100), (3, "test_loss", 1)])
@@ -172,12 +169,11 @@ def test_recorded_curves_show_every_run_and_the_mean(seeds, column, scale):
     given = groups(seeds, ["random_subset"])
     values = scale * np.array([record.curve[column] for record in given["random_subset"]])
     figure = plots.recorded_curves(given, column)
-    *thin, thick = figure.axes[0].lines
-    assert np.array([line.get_ydata() for line in thin]) == pytest.approx(values)
-    assert thick.get_ydata() == pytest.approx(values.mean(axis=0))
-    assert list(thick.get_xdata()) == [100, 200]
+    (axes,) = figure.axes
+    assert [y for _, y in drawn(axes)] == values.round(3).tolist()
+    assert drawn(axes, "o") == [([100, 200], values.mean(axis=0).round(3).tolist())]
     assert legend(figure) == ["random"]
-    assert figure.axes[0].get_ylabel() == {"test_accuracy": PERCENT, "test_loss": "test loss (nats)"}[column]
+    assert axes.get_ylabel() == {"test_accuracy": PERCENT, "test_loss": "test loss (nats)"}[column]
 
 
 def test_curves_have_the_colour_of_their_arm_and_can_be_told_apart():
@@ -197,8 +193,7 @@ def test_curves_of_seeds_are_dots_with_their_mean_and_the_papers_number_at_the_m
     seeds = ([0.0125, 0.1], np.array([[0.5, 0.75], [np.nan, 0.25]]))
     figure = plots.curves({"random": seeds}, "rate", PERCENT, log=True, mark=0.1, paper={"random": 0.375})
     (axes,) = figure.axes
-    assert [y[0] for _, y in drawn(axes, "o")] == pytest.approx([50, 75, 62.5])
-    assert axes.lines[2].get_ydata() == pytest.approx([62.5, 25])  # without those that are missing
+    assert drawn(axes, "o")[2][1] == [62.5, 25]  # without those that are missing
     assert (drawn(axes, "D"), legend(figure)) == ([([0.1], [37.5])], ["random", "the paper"])
     ticks = [axes.xaxis.get_major_formatter()(x) for x in (0.0125, 0.1, 20_000)]
     assert (axes.get_xscale(), ticks) == ("log", ["0.0125", "0.1", "20,000"])
@@ -207,11 +202,9 @@ def test_curves_of_seeds_are_dots_with_their_mean_and_the_papers_number_at_the_m
 def test_a_ladder_shows_every_pair_its_mean_and_the_papers_difference():
     figure = plots.ladder({"random minus all": ([300, 1250], [[-0.1, -0.3], [0.1]], [-0.2, 0.1], 0.06)}, POINTS)
     (axes,) = figure.axes
-    assert drawn(axes, "o") == [([300, 300], [-10, -30]), ([1250], [10])]
-    assert drawn(axes, "D") == [([10_000], [6])]
-    assert [text.get_text() for text in axes.texts] == ["random minus all"]
-    assert any(list(line.get_ydata()) == [-20, 10] for line in axes.lines)
-    assert (axes.get_xscale(), axes.get_ylabel(), legend(figure)) == ("log", POINTS, ["the paper"])
+    assert (drawn(axes, "o"), drawn(axes, "D")) == ([([300, 300], [-10, -30]), ([1250], [10])], [([10_000], [6])])
+    assert ([300, 1250], [-20, 10]) in drawn(axes)
+    assert ([text.get_text() for text in axes.texts], legend(figure)) == (["random minus all"], ["the paper"])
 
 
 def test_a_race_shows_every_run_its_mean_and_the_switch_in_all_four_ways():
@@ -230,7 +223,7 @@ def test_a_race_shows_every_run_its_mean_and_the_switch_in_all_four_ways():
             assert looks == [(chosen, "-"), (chosen, "-"), (chosen, "--"), (full, "-")]
             means = {one.get_label(): one.get_data() for one in axis.lines if one.get_label() in RACE}
             on_means = zip(switches, means.values(), strict=False)
-            assert drawn(axis, "v") == [([place], [pytest.approx(np.interp(place, *mean))]) for place, mean in on_means]
+            assert drawn(axis, "v") == [([x], [pytest.approx(np.interp(x, *mean), abs=1e-3)]) for x, mean in on_means]
             if (along, column) == ("seconds", "test_loss"):  # from the last start to the first end, at equal seconds
                 (x, y), *_ = means.values()
                 assert (x[0], x[-1], y[0], y[-1]) == pytest.approx((2, 3, (2.0 + 3.0) / 2, (1.0 + 2.5) / 2))
@@ -241,11 +234,9 @@ def test_dots_show_every_reading_and_its_mean_in_its_row():
     figure = plots.dots(SPEEDS, "images per second")
     (axes,) = figure.axes
     assert (rows_of(axes), legend(figure)) == (["wide", "narrow"], ["host", "device"])
-    readings = [(x, set(y)) for x, y in drawn(axes, "o")]
-    assert readings == [([1, 6], {-0.15}), ([8], {0.15}), ([4, 4.5, 6.5], {1.15})]  # none hides another
-    means = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata()) == 2]
-    assert [line.get_xdata() for line in means] == [pytest.approx([x] * 2) for x in (3.5, 8, 5)]
-    assert [np.mean(line.get_ydata()) for line in means] == pytest.approx([-0.15, 0.15, 1.15])
+    # One below the other, so that none hides another.
+    assert drawn(axes, "o") == [([1, 6], [-0.15] * 2), ([8], [0.15]), ([4, 4.5, 6.5], [1.15] * 3)]
+    assert drawn(axes) == [([3.5] * 2, [-0.29, -0.01]), ([8] * 2, [0.01, 0.29]), ([5] * 2, [1.01, 1.29])]
     assert (axes.get_xscale(), axes.get_xlim()[0]) == ("linear", 0)
     alone = plots.dots({"wide": {"device": [8.0]}}, "seconds", log=True)
     assert (alone.axes[0].get_xscale(), legend(alone)) == ("log", [])
@@ -256,11 +247,9 @@ def test_what_is_kept_stands_at_its_share_with_all_the_data_as_a_level():
     drawn_at_random = {40: runs["random_subset"][:1], 4: runs["random_subset"]}
     (axes,) = plots.kept({"random_subset": drawn_at_random}, 400, runs[ALL]).axes
     assert (axes.get_xscale(), [tick.get_text() for tick in axes.get_xticklabels()]) == ("log", ["1", "10"])
-    means, *_, level = axes.lines
-    assert means.get_xdata() == pytest.approx([10, 1])
-    assert means.get_ydata() == pytest.approx([60, 61])
-    assert [y for _, y in drawn(axes, "o")] == [pytest.approx([60]), pytest.approx([60, 61, 62])]
-    assert level.get_ydata() == pytest.approx([51] * 2)
+    assert drawn(axes, "o") == [([10], [60]), ([1] * 3, [60, 61, 62])]
+    means, level = drawn(axes)
+    assert (means, level[1]) == (([10, 1], [60, 61]), [51] * 2)
     single, three = (np.ptp(segment[:, 1]) for segment in axes.collections[0].get_segments())
     assert (single, three) == (0, pytest.approx(2 * Interval.of([60, 61, 62]).half)), "one run has no interval"
 
@@ -269,9 +258,8 @@ def test_splits_stand_side_by_side_but_for_the_common_start_with_the_papers_numb
     runs = groups(3, ["random_subset", "top_activations"])
     paper = {"top_activations": {0: 0.5, 50: 0.25}}
     (axes,) = plots.splits({name: {0: some, 50: some} for name, some in runs.items()}, paper).axes
-    places = [x[0] for x, _ in drawn(axes, "o")]
-    assert places == pytest.approx([0, 49.4, 0, 50.6])
-    assert drawn(axes, "D") == [([0], [50]), ([pytest.approx(50.6)], [25])]
+    assert [x[0] for x, _ in drawn(axes, "o")] == [0, 49.4, 0, 50.6]
+    assert drawn(axes, "D") == [([0], [50]), ([50.6], [25])]
 
 
 def test_class_balance_shows_means_and_the_range_over_runs():
