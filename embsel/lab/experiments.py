@@ -18,63 +18,32 @@ from embsel import data, images, models, selection, training
 from embsel.backend import BACKEND, hardware, keras
 from embsel.errors import InputError, as_array, require
 from embsel.files import replacing, write_npy
-from embsel.lab import recipes
-from embsel.lab.records import (
-    ALL,
-    ROOT,
-    Autoencoder,
-    Pixels,
-    Record,
-    Run,
-    Spec,
-    Store,
-    Vectors,
-    beginning,
-    describe,
-    ends_of_beginning,
-    key,
-)
+from embsel.lab import recipes, records
+from embsel.lab.records import ALL, ROOT, Autoencoder, Pixels, Record, Run, Spec, Store, Vectors, beginning, key
 from embsel.selection import door
 
 
 def provenance(dataset: data.Dataset, profile_name: str) -> dict:
     """Return where and with what a record is made."""
-    names = ["keras", "numpy", BACKEND]
-    versions = {name: metadata.version(name) for name in names if name != "tensorflow"}
-    onednn = {}
+    said = {"dataset": dataset.name, "class_names": list(dataset.class_names), "profile": profile_name}
+    if nice := os.nice(0) if hasattr(os, "nice") else 0:
+        said["nice"] = nice  # other work came first: no claim about seconds rests on the record
+    said |= {"hardware": hardware(), "backend": BACKEND, "versions": {"python": platform.python_version()}}
+    said["versions"] |= {name: metadata.version(name) for name in ("keras", "numpy", BACKEND) if name != "tensorflow"}
     if BACKEND == "tensorflow":
         import tensorflow
 
-        versions["tensorflow"] = tensorflow.__version__  # the package may be tensorflow or tensorflow-cpu
-        onednn["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"  # which its seconds depend on
-    commit = None
+        said["versions"]["tensorflow"] = tensorflow.__version__  # the package may be tensorflow or tensorflow-cpu
+        said["onednn"] = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"  # which its seconds depend on
+    said["commit"] = None
     with contextlib.suppress(OSError):  # without git, a record says nothing of the commit
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        commit = git.stdout.strip() or None
-    nice = os.nice(0) if hasattr(os, "nice") else 0
-    return {
-        "dataset": dataset.name,
-        **({"nice": nice} if nice else {}),  # other work came first: no claim about seconds rests on the record
-        "class_names": list(dataset.class_names),
-        "profile": profile_name,
-        "hardware": hardware(),
-        "backend": BACKEND,
-        **onednn,
-        "versions": {"python": platform.python_version(), **versions},
-        "commit": commit,
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        git = ["git", "describe", "--always", "--dirty"]
+        said["commit"] = subprocess.run(git, cwd=ROOT, capture_output=True, text=True).stdout.strip() or None
+    return said | {"when": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
 def execute(
-    spec: Spec,
-    dataset: data.Dataset,
-    store: Store,
-    profile_name: str,
-    progress: bool = False,
-    keep: Iterable[int] = (),
+    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False, keep: Iterable[int] = ()
 ) -> Record:
     """Carry out `spec` on `dataset` and return its record, which is not yet in the store.
 
@@ -103,44 +72,35 @@ def _checkpoints(spec: Spec, store: Store, keep: Iterable[int]) -> training.Chec
     if shared is None:
         return training.Checkpoints(file)
     states = {int(path.stem.split("-")[1]): path for path in folder.glob(f"{key(shared)}-*.npz")}
-    begin = [states[step] for step in ends_of_beginning(spec, states)]
-    kept = {step: folder / f"{key(shared)}-{step}.npz" for step in ends_of_beginning(spec, keep)}
+    begin = [states[step] for step in records.ends_of_beginning(spec, states)]
+    kept = {step: folder / f"{key(shared)}-{step}.npz" for step in records.ends_of_beginning(spec, keep)}
     return training.Checkpoints(file, begin[-1] if begin else None, kept, key(spec))
 
 
 def _check(spec: Spec, dataset: data.Dataset) -> None:
     """Refuse what cannot be carried out on `dataset`, before any long work."""
-    if spec.dataset != dataset.fingerprint:
-        raise InputError(
-            f"The run wants the dataset {spec.dataset}, but {dataset.name} has the fingerprint {dataset.fingerprint}."
-        )
-    if isinstance(spec, Run) and spec.selector != ALL and spec.keep > len(dataset.train_images):
+    name, mark = dataset.name, dataset.fingerprint
+    require(spec.dataset == mark, f"The run wants the dataset {spec.dataset}, but {name} has the fingerprint {mark}.")
+    if isinstance(spec, Run):
         found = len(dataset.train_images)
-        raise InputError(f"Run.keep is {spec.keep}, but {dataset.name} has only {found} training images.")
-    if isinstance(spec, Run) and spec.embedding is not None:
-        _check(spec.embedding, dataset)
+        good = spec.selector == ALL or spec.keep <= found
+        require(good, f"Run.keep is {spec.keep}, but {name} has only {found} training images.")
+        if spec.embedding is not None:
+            _check(spec.embedding, dataset)
 
 
 def _execute_autoencoder(spec, dataset, store, profile_name, progress, checkpoints) -> Record:
     pixels = dataset.train_images
     encoder, decoder = _autoencoder(spec, dataset)
-    trainer = training.autoencoder_trainer(
-        encoder,
-        decoder,
-        _on_device(dataset),
-        rate=spec.rate,
-        seed=spec.seed,
-        averaging=_averaging(spec),
-    )
+    options = {"averaging": _averaging(spec), **_fields(spec, "rate", "seed")}
     history = training.train(
-        trainer,
+        training.autoencoder_trainer(encoder, decoder, _on_device(dataset), **options),
         dataset.train_labels,
         [training.Phase(np.arange(len(pixels)), spec.steps)],
-        batch=spec.batch,
-        seed=spec.seed,
         every=max(1, spec.steps // 20),
         checkpoints=checkpoints,
         progress=f"autoencoder, seed {spec.seed}" if progress else None,
+        **_fields(spec, "batch", "seed"),
     )
     ledger = _training_ledger("autoencoder", history)
     embeddings = _embed(store, spec, ledger, lambda: training.embed(encoder, pixels))
@@ -151,13 +111,15 @@ def _execute_autoencoder(spec, dataset, store, profile_name, progress, checkpoin
         np.savez(part, *encoder.get_weights())
     if spec.seed == 0:  # one set of pictures is enough for the pages
         _keep_pictures(store, spec, dataset, encoder, decoder, embeddings)
-    where = provenance(dataset, profile_name) | _interruptions(history)
-    return Record(spec, metrics, ledger, where, _curve(history))
+    return _recorded(spec, metrics, ledger, provenance(dataset, profile_name), history)
 
 
 def _autoencoder(spec: Autoencoder, dataset: data.Dataset):
-    shape = (training.CROP, training.CROP, dataset.train_images.shape[-1])
-    return models.autoencoder(shape=shape, widths=spec.widths, final=spec.final, seed=spec.seed)
+    return models.autoencoder(shape=_crop_shape(dataset), **_fields(spec, "widths", "final", "seed"))
+
+
+def _crop_shape(dataset: data.Dataset) -> tuple[int, int, int]:
+    return training.CROP, training.CROP, dataset.train_images.shape[-1]
 
 
 def _averaging(spec: Autoencoder | Run) -> float | str:
@@ -166,9 +128,14 @@ def _averaging(spec: Autoencoder | Run) -> float | str:
     return training.TUTORIAL if spec.average == training.TUTORIAL else training.averaging_for(spec.steps)
 
 
-def _interruptions(history: training.History) -> dict:
-    """Return what the provenance says of a run that went on after a kill: its seconds are of several parts."""
-    return {"resumed": history.resumed} if history.resumed else {}
+def _fields(spec: Spec, *names: str) -> dict:
+    return {name: getattr(spec, name) for name in names}
+
+
+def _recorded(spec, metrics, ledger, where, history) -> Record:
+    """Return the record of a training; it says of one that went on after a kill that its seconds are of more parts."""
+    curve = {name: [point[name] for point in history.points] for name in (history.points or [{}])[0]}
+    return Record(spec, metrics, ledger, where | ({"resumed": history.resumed} if history.resumed else {}), curve)
 
 
 def _digest(embeddings: np.ndarray) -> str:
@@ -232,9 +199,7 @@ def given(embeddings, dataset: data.Dataset, store: Store, profile_name: str, se
     return spec
 
 
-def _embed(
-    store: Store, spec: Spec, ledger: list, make: Callable[[], np.ndarray], stage: str = "embedding"
-) -> np.ndarray:
+def _embed(store: Store, spec: Spec, ledger: list, make: Callable, stage: str = "embedding") -> np.ndarray:
     """Return the embeddings that `make` makes; they are kept beside the store, and their time goes into the ledger."""
     start = time.perf_counter()
     embeddings = make()
@@ -302,9 +267,7 @@ def _as_uint8(pixels: np.ndarray) -> np.ndarray:
     return np.clip(255 * pixels, 0, 255).round().astype("uint8")
 
 
-def embeddings_of(
-    spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress: bool = False
-) -> np.ndarray:
+def embeddings_of(spec: Spec, dataset: data.Dataset, store: Store, profile_name: str, progress=False) -> np.ndarray:
     """Return the embeddings `(N, n)` float32 that `spec` describes.
 
     If they are not at hand, an autoencoder whose weights are kept makes them again; anything else is trained now.
@@ -323,11 +286,11 @@ def embeddings_of(
 
 def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> Record:
     where = provenance(dataset, profile_name)
-    ledger, embeddings = [], np.zeros((len(dataset.train_images), 1), dtype="float32")
+    ledger, metrics, embeddings = [], {}, np.zeros((len(dataset.train_images), 1), dtype="float32")
     if spec.embedding is not None:
         embeddings = embeddings_of(spec.embedding, dataset, store, profile_name, progress)
         ledger += _shared(store.records()[key(spec.embedding)])
-        digest = _digest(embeddings)
+        metrics["embedding"] = _digest(embeddings)
     whole = dataset  # a proxy has probabilities of the held-out images too, so that they fit the rows of any run
     if spec.validation:
         dataset, embeddings = data.hold_out(dataset), embeddings[data.training_rows(dataset)]
@@ -361,14 +324,9 @@ def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> R
     trainer = training.classifier_trainer(
         network,
         _on_device(dataset) if spec.feed == "device" else pixels.shape[1:],
-        rate=spec.rate,
-        seed=spec.seed,
-        augment=spec.augment,
-        divide_by=spec.divide_by,
-        momentum=spec.momentum,
         averaging=_averaging(spec),
         ends=recipes.rate_ends(spec, phases),
-        optimizer=spec.optimizer,
+        **_fields(spec, "rate", "seed", "augment", "divide_by", "momentum", "optimizer"),
     )
     test, test_labels = dataset.test_images, dataset.test_labels
     some = np.random.default_rng(0).permutation(len(test))[: spec.curve_images]
@@ -377,22 +335,15 @@ def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> R
         trainer,
         labels,
         phases,
-        batch=spec.batch,
-        seed=spec.seed,
         evaluate=lambda: training.score(classify(some), test_labels[some]),
-        every=spec.every,
-        marks=spec.marks,
-        budget=spec.budget,
         fetch=images.fetcher(spec.feed, pixels),
         checkpoints=checkpoints,
         progress=f"{spec.selector}, seed {spec.seed}" if progress else None,
+        **_fields(spec, "batch", "seed", "every", "marks", "budget"),
     )
-    where |= _interruptions(history)
-    metrics = {"kept": len(pixels), "distinct": len(pixels)}
+    metrics |= {"kept": len(pixels), "distinct": len(pixels)}
     if history.shared:
         metrics |= {"shared_with": history.shared_with, "shared_steps": history.shared}
-    if spec.embedding is not None:
-        metrics["embedding"] = digest
     if chosen:
         ledger.append(cost)
         metrics |= _of_subset(np.concatenate(chosen), dataset)
@@ -408,7 +359,7 @@ def _execute_run(spec, dataset, store, profile_name, progress, checkpoints) -> R
     metrics["test_images"] = len(test)
     if spec.proxy:
         _embed(store, spec, ledger, lambda: probabilities_of(whole)(), "probabilities")
-    return Record(spec, metrics, ledger, where, _curve(history))
+    return _recorded(spec, metrics, ledger, where, history)
 
 
 def _shared(record: Record) -> list[dict]:
@@ -421,62 +372,32 @@ def _shared(record: Record) -> list[dict]:
 
 
 def _network(spec: Run, dataset: data.Dataset, seed: int):
+    options = {"shape": _crop_shape(dataset), "seed": seed, **_fields(spec, "width", "norm_momentum")}
+    if spec.optimizer == "adamw":
+        options["decay"] = 0.0  # it has a decay of its own
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16" if spec.precision == "bfloat16" else "float32")
     try:
-        return models.NETWORKS[spec.network](
-            len(dataset.class_names),
-            shape=(training.CROP, training.CROP, dataset.train_images.shape[-1]),
-            width=spec.width,
-            norm_momentum=spec.norm_momentum,
-            seed=seed,
-            **({"decay": 0.0} if spec.optimizer == "adamw" else {}),  # it has a decay of its own
-        )
+        return models.NETWORKS[spec.network](len(dataset.class_names), **options)
     finally:
         keras.config.set_dtype_policy(usual)
 
 
 def _of_subset(subset: np.ndarray, dataset: data.Dataset) -> dict:
-    pixels, labels = dataset.train_images[subset], dataset.train_labels[subset]
-    return {
-        "kept": len(subset),
-        "distinct": len(np.unique(subset)),
-        "class_counts": np.bincount(labels, minlength=len(dataset.class_names)).tolist(),
-        "contrast": float((pixels / 255).std(axis=(1, 2, 3)).mean()),  # of an image, on average
-    }
+    counts = np.bincount(dataset.train_labels[subset], minlength=len(dataset.class_names)).tolist()
+    contrast = (dataset.train_images[subset] / 255).std(axis=(1, 2, 3)).mean()  # of an image, on average
+    return {"kept": len(subset), "distinct": len({*subset}), "class_counts": counts, "contrast": float(contrast)}
 
 
 def _training_ledger(stage: str, history) -> list[dict]:
-    lines = [
-        {"stage": f"{stage} compilation", "seconds": history.compile_seconds, "samples": 0},
-        {"stage": stage, "seconds": history.training_seconds, "samples": history.samples},
-    ]
-    if history.loading_seconds:
-        lines.append({"stage": "loading", "seconds": history.loading_seconds, "samples": history.samples})
-    return lines
-
-
-def _curve(history) -> dict:
-    names = history.points[0] if history.points else {}
-    return {name: [point[name] for point in history.points] for name in names}
-
-
-def _ends(spec: Spec) -> list[int]:
-    """Return the step from which other runs could go on: the last before the switch, or of all."""
-    if beginning(spec) is None:
-        return []
-    return [spec.steps if spec.selector == ALL else round(spec.steps * spec.split / 100)]
+    stages = [(f"{stage} compilation", history.compile_seconds, 0), (stage, history.training_seconds, history.samples)]
+    stages += [("loading", history.loading_seconds, history.samples)] * bool(history.loading_seconds)
+    return [{"stage": name, "seconds": seconds, "samples": samples} for name, seconds, samples in stages]
 
 
 def record(
-    specs: Sequence[Spec],
-    dataset: data.Dataset,
-    store: Store,
-    profile_name: str,
-    *,
-    seconds: float | None = None,
-    states: bool = False,
-    say: Callable[[str], None] = print,
+    specs: Sequence[Spec], dataset: data.Dataset, store: Store, profile_name: str, *, seconds: float | None = None,
+    states: bool = False, say: Callable[[str], None] = print,
 ) -> int:
     """Execute and append what is not in the store yet, in order, and return how many specs are still missing.
 
@@ -490,19 +411,18 @@ def record(
     ends = {}  # of what begins alike: the steps at which a run ends or switches, where another may go on
     for spec in todo:
         _check(spec, dataset)
-        ends.setdefault(beginning(spec), set()).update(_ends(spec))
+        if states and (shared := beginning(spec)):
+            ends.setdefault(shared, set()).add(spec.steps if spec.selector == ALL else spec.switch)
     store.file(profile_name)
     with store.writing():
         pass  # if nothing can be written, that is said now and not after an hour of training
     for number, spec in enumerate(todo):
-        left = len(todo) - number
-        spent = time.perf_counter() - began
-        if seconds is not None and spent + longest > seconds:
+        left, start = len(todo) - number, time.perf_counter()
+        if seconds is not None and start - began + longest > seconds:
             say(f"Stopped in time: {left} of {len(specs)} runs are still to be recorded.")
             return left
-        start = time.perf_counter()
         try:
-            keep = ends[beginning(spec)] if states else ()
+            keep = ends.get(beginning(spec), ())
             new = execute(spec, dataset, store, profile_name, progress=True, keep=keep)
         except FloatingPointError as error:  # one run that diverges must not stop the sweep
             what = getattr(spec, "selector", "autoencoder")
@@ -513,5 +433,5 @@ def record(
         (store.folder / ".checkpoints" / f"{key(spec)}.npz").unlink(missing_ok=True)
         longest = max(longest, time.perf_counter() - start)
         rest = (time.perf_counter() - began) / (number + 1) * (left - 1)
-        say(f"[{number + 1}/{len(todo)}] {describe(new)}; about {rest / 60:.0f} min to go")
+        say(f"[{number + 1}/{len(todo)}] {records.describe(new)}; about {rest / 60:.0f} min to go")
     return diverged

@@ -11,19 +11,18 @@ import pandas as pd
 from IPython.display import Markdown
 
 from embsel import data
-from embsel.errors import InputError
-from embsel.lab.profiles import Profile
-from embsel.lab.profiles import profile as of_name
+from embsel.errors import require
+from embsel.lab import profiles
 from embsel.lab.records import Record, Store, key
 
 
-def setting(profile: str | None = None, source: str | None = None) -> tuple[Profile, data.Dataset]:
+def setting(profile: str | None = None, source: str | None = None) -> tuple[profiles.Profile, data.Dataset]:
     """Return the sizes and the dataset that a chapter runs with.
 
     `profile` and `source` come from its parameters cell; None means the environment variables EMBSEL_PROFILE and
     EMBSEL_DATA, and without those the profile `tiny` and the profile's own dataset.
     """
-    sizes = of_name(profile)
+    sizes = profiles.profile(profile)
     return sizes, data.load(source or os.environ.get("EMBSEL_DATA") or sizes.source)
 
 
@@ -35,8 +34,8 @@ def source(*objects) -> Markdown:
 def table(header: Sequence[str] | pd.DataFrame, rows: Sequence[Sequence] = ()) -> Markdown:
     """Show a table: a header and rows, or a pandas one with its index first; numbers are aligned to the right."""
     if isinstance(header, pd.DataFrame):
-        shown = header.reset_index()
-        header, rows = list(shown.columns), shown.astype(object).values.tolist()
+        shown = header.reset_index().astype(object)
+        header, rows = list(shown), shown.values.tolist()
     right = [all(isinstance(row[i], int | float | np.number) for row in rows) for i in range(len(header))]
     lines = [header, ["---:" if number else "---" for number in right], *rows]
     return Markdown("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))
@@ -68,23 +67,17 @@ def check(answer, expected) -> None:
     """Say whether a reader's `answer` to an exercise is right; numbers may differ by one part in a hundred."""
     if answer is None:
         print("Your turn: replace None by your answer and run the cell again.")
-    elif _alike(answer, expected):
-        print("Right.")
-    else:
-        print(f"Not yet: {answer} is not it.")
-
-
-def _alike(answer, expected) -> bool:
+        return
     try:
-        return np.shape(answer) == np.shape(expected) and np.allclose(answer, expected, rtol=0.01)
+        right = np.shape(answer) == np.shape(expected) and np.allclose(answer, expected, rtol=0.01)
     except (TypeError, ValueError):  # words, rows of unequal length
-        return False
+        right = False
+    print("Right." if right else f"Not yet: {answer} is not it.")
 
 
 def pictures_of(record: Record, store: Store | None = None) -> dict[str, np.ndarray]:
     """Return the pictures that were kept with an autoencoder's record: uint8 images, and `codes`, the embeddings."""
     file = (store or Store()).folder / "pictures" / f"{key(record.spec)}.npz"
-    if not file.exists():
-        raise InputError(f"The pictures of this record are not at hand: {file.name} is missing beside the records.")
+    require(file.exists(), f"The pictures of this record are not at hand: {file.name} is missing beside the records.")
     with np.load(file, allow_pickle=False) as pictures:
         return dict(pictures)

@@ -5,7 +5,7 @@ Every function returns a closed `Figure`: as the last line of a cell it is shown
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,29 +18,17 @@ from embsel.lab.records import ALL, Record
 # Okabe and Ito's colours, which people with any common colour vision tell apart; further selectors get, in the order of
 # their registry, Paul Tol's, made for the same, and then Matplotlib's.
 COLOURS = {
-    ALL: "#000000",
-    "random_subset": "#0072B2",
-    "stratified_random": "#56B4E9",
-    "top_activations": "#D55E00",
-    "top_activations_drop": "#E69F00",
-    "top_activations_keep": "#CC79A7",
+    ALL: "#000000", "random_subset": "#0072B2", "stratified_random": "#56B4E9", "top_activations": "#D55E00",
+    "top_activations_drop": "#E69F00", "top_activations_keep": "#CC79A7",
 }
 TOL = ["#332288", "#117733", "#882255", "#44AA99", "#999933", "#AA4499", "#6699CC", "#661100", "#CC6677", "#DDCC77"]
 MORE = [*TOL, *map(mpl.colors.to_hex, mpl.colormaps["tab20"].colors)]
 COLOURS |= zip((name for name in NAMES if name not in COLOURS), MORE, strict=False)
-STYLE = {
-    "figure.facecolor": "white",  # opaque, so that it can be read on a dark page
-    "savefig.facecolor": "white",
-    "figure.dpi": 110,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "lines.linewidth": 2,
-    "image.interpolation": "nearest",
+GREY = "#777777"
+STYLE = {  # on opaque white, so that it can be read on a dark page
+    "figure.facecolor": "white", "savefig.facecolor": "white", "figure.dpi": 110, "font.size": 11,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#e4e4e4", "legend.frameon": False, "lines.linewidth": 2, "image.interpolation": "nearest",
 }
 
 
@@ -52,6 +40,40 @@ def _figure(*grid, **options):
             yield figure, axes
         finally:
             plt.close(figure)
+
+
+def _styled(groups: dict) -> Iterator[tuple]:
+    """Yield each name with its group, colour and line style: the colour of the arm whose title the name begins with, or
+    a spare one; dashed where a colour comes again.
+    """
+    spare, used = [colour for name, colour in COLOURS.items() if name != ALL], set()
+    for number, (name, group) in enumerate(groups.items()):
+        alike = [arm for arm in NAMES if name.startswith(NAMES[arm])]
+        arm = max(alike, key=lambda arm: len(NAMES[arm]), default=None)
+        colour = COLOURS[arm] if arm else spare[number % len(spare)]
+        yield name, group, colour, "--" if colour in used else "-"
+        used.add(colour)
+
+
+def _rows(axes, names: Iterable[str], x: str) -> None:
+    """Name the rows of a figure, the first on top, and its axis."""
+    axes.set_yticks(range(len(names)), list(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(x)
+    axes.grid(axis="y", visible=False)
+
+
+def _logarithmic(axes) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
+    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+
+
+def _diamond(axes, x=(), y=(), *, edge: str = GREY, face: str = "none", size: float = 9, **options) -> None:
+    """Draw a number of the paper's; without a place, what the legend says of them."""
+    options |= {} if len(np.atleast_1d(x)) else {"label": "the paper"}
+    axes.plot(x, y, "D", markeredgecolor=edge, markerfacecolor=face, markersize=size, **options)
 
 
 def pictures(rows: Sequence[np.ndarray], labels: Sequence[str] = (), titles: Sequence[str] = ()) -> Figure:
@@ -81,14 +103,8 @@ def as_maps(embeddings: np.ndarray) -> np.ndarray:
 
 
 def curves(
-    lines: dict[str, tuple[np.ndarray, np.ndarray]],
-    x: str,
-    y: str,
-    *,
-    percent: bool = True,
-    mark: float | None = None,
-    log: bool = False,
-    paper: dict[str, float] | None = None,
+    lines: dict[str, tuple[np.ndarray, np.ndarray]], x: str, y: str, *, percent: bool = True,
+    mark: float | None = None, log: bool = False, paper: dict[str, float] | None = None,
 ) -> Figure:
     """Draw `lines`, name to `(x, y)`; fractions are shown in percent; `mark` is the place of an upright line, `log`
     the scale of x. Give labels with units.
@@ -97,7 +113,7 @@ def curves(
     name to the paper's number at the mark, a diamond. A name that begins like one of `NAMES` gets that arm's colour.
     """
     with _figure(figsize=(7.5, 3.8 + 0.3 * (len(lines) > 4) * len(lines) / 2)) as (figure, axes):
-        for (name, (across, up)), (colour, style) in zip(lines.items(), _looks(lines), strict=True):
+        for name, (across, up), colour, style in _styled(lines):
             up = np.asarray(up) * (100 if percent else 1)
             if up.ndim == 2:
                 axes.plot(across, up, "o", markersize=4, alpha=0.4, color=colour)
@@ -107,11 +123,11 @@ def curves(
         if log:
             _logarithmic(axes)
         if mark is not None:
-            axes.axvline(mark, color="#777777", linewidth=1, linestyle=":")
-        for value, (colour, _) in zip((paper or {}).values(), _looks(paper or {}), strict=True):
-            axes.plot(mark, 100 * value, "D", color=colour, markersize=9, markerfacecolor="none")
+            axes.axvline(mark, color=GREY, linewidth=1, linestyle=":")
+        for _, value, colour, _ in _styled(paper or {}):
+            _diamond(axes, mark, 100 * value, edge=colour)
         if paper:
-            axes.plot([], [], "D", color="#777777", markersize=9, markerfacecolor="white", label="the paper")
+            _diamond(axes, face="white")
         if len(lines) > 4:
             figure.legend(loc="outside lower center", ncols=2)  # inside it would lie on the lines
         elif len(lines) > 1 or up.ndim == 2:  # beside the dots of its seeds a line has a name even alone
@@ -126,14 +142,14 @@ def ladder(gaps: dict[str, tuple], y: str) -> Figure:
     its 10,000 steps, a diamond. The name stands at the end of its line.
     """
     with _figure(figsize=(7.5, 4.4)) as (figure, axes):
-        for (name, (steps, values, means, paper)), (colour, style) in zip(gaps.items(), _looks(gaps), strict=True):
+        for name, (steps, values, means, paper), colour, style in _styled(gaps):
             for step, some in zip(steps, values, strict=True):
                 axes.plot([step] * len(some), 100 * np.asarray(some), "o", color=colour, markersize=4, alpha=0.5)
             axes.plot(steps, 100 * np.asarray(means), style, color=colour)
             axes.annotate(name, (steps[-1], 100 * means[-1]), (6, 8), textcoords="offset points", color=colour)
-            axes.plot(10_000, 100 * paper, "D", color=colour, markersize=9, markerfacecolor="white")
-        axes.plot([], [], "D", color="#777777", markersize=9, markerfacecolor="white", label="the paper")
-        axes.axhline(0, color="#777777", linewidth=1)
+            _diamond(axes, 10_000, 100 * paper, edge=colour, face="white")
+        _diamond(axes, face="white")
+        axes.axhline(0, color=GREY, linewidth=1)
         axes.set(xlabel="training steps of 1,024 images", ylabel=y, xlim=(270, 30_000))
         _logarithmic(axes)
         axes.legend(loc="lower left")
@@ -160,15 +176,16 @@ def race(groups: dict[str, list[Record]]) -> Figure:
     Every run is thin, the mean of an arm thick up to where its first run ends; a triangle marks the mean switch of
     phases.
     """
+    losses = {"test_loss": "test loss (nats)", "loss": "training loss with weight decay (nats)"}
     with _figure(2, 2, figsize=(9.5, 7), sharex="col", sharey="row") as (figure, axes):
-        for line, (column, label) in zip(axes, LOSSES, strict=True):
-            line[0].set_ylabel(label)
+        for line, column in zip(axes, losses, strict=True):
+            line[0].set_ylabel(losses[column])
             for axis, along in zip(line, ("seconds", "step"), strict=True):
-                for (name, records), (colour, style) in zip(groups.items(), _looks(groups), strict=True):
+                for name, records, colour, style in _styled(groups):
                     _runner(axis, records, along, column, color=colour, linestyle=style, label=name)
         axes[1, 0].set_xlabel("seconds of training")
         axes[1, 1].set_xlabel("training steps")
-        axes[0, 1].plot([], [], "v", color="#777777", markersize=9, label="all the data from here on")
+        axes[0, 1].plot([], [], "v", color=GREY, markersize=9, label="all the data from here on")
         axes[0, 1].legend()
     return figure
 
@@ -180,68 +197,37 @@ def _runner(axis, records: Sequence[Record], along: str, column: str, *, label: 
     grid = np.linspace(max(x[0] for x, _ in lines), min(x[-1] for x, _ in lines), 60)
     mean = np.mean([np.interp(grid, x, y) for x, y in lines], axis=0)
     axis.plot(grid, mean, label=label, **look)
-    curves = [record.curve for record in records if 1 in record.curve["phase"]]
-    switches = [curve[along][curve["phase"].index(1) - 1] for curve in curves]
-    if switches:
-        place = np.mean(switches)
+    switched = [record.curve for record in records if 1 in record.curve["phase"]]
+    if switched:
+        place = np.mean([curve[along][curve["phase"].index(1) - 1] for curve in switched])
         axis.plot(place, np.interp(place, grid, mean), "v", color=look["color"], markersize=9)
-
-
-LOSSES = (("test_loss", "test loss (nats)"), ("loss", "training loss with weight decay (nats)"))
-
-
-def _looks(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return a colour and a line style for each name: the colour of the arm whose title the name begins with, or a
-    spare one; dashed where a colour comes again.
-    """
-    spare, looks = [colour for name, colour in COLOURS.items() if name != ALL], []
-    for number, name in enumerate(names):
-        alike = [arm for arm in NAMES if name.startswith(NAMES[arm])]
-        arm = max(alike, key=lambda arm: len(NAMES[arm]), default=None)
-        colour = COLOURS[arm] if arm else spare[number % len(spare)]
-        looks.append((colour, "--" if colour in [used for used, _ in looks] else "-"))
-    return looks
 
 
 def dots(rows: dict[str, dict[str, Sequence[float]]], x: str, *, log: bool = False) -> Figure:
     """Compare single readings: `rows` maps the name of a row to series to numbers; the mean is an upright line."""
-    series = list(dict.fromkeys(name for row in rows.values() for name in row))
+    series = dict.fromkeys(name for row in rows.values() for name in row)
     with _figure(figsize=(8, 0.55 * len(rows) + 1.3)) as (figure, axes):
-        for name, (colour, _) in zip(series, _looks(series), strict=True):
-            shift = 0.3 * (series.index(name) - (len(series) - 1) / 2)  # one below the other, so that none hides
+        for number, (name, _, colour, _) in enumerate(_styled(series)):
+            shift = 0.3 * (number - (len(series) - 1) / 2)  # one below the other, so that none hides
             for place, row in enumerate(rows.values()):
                 values = np.asarray(row.get(name, ()), dtype=float)
                 axes.plot(values, np.full(len(values), place + shift), "o", color=colour, markersize=5, alpha=0.6)
                 if len(values):
                     axes.plot([values.mean()] * 2, [place + shift - 0.14, place + shift + 0.14], color=colour)
             axes.plot([], [], "o", color=colour, label=name)
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x)
+        _rows(axes, rows, x)
         if log:
             _logarithmic(axes)
         else:
             axes.set_xlim(left=0)
-        axes.grid(axis="y", visible=False)
         if len(series) > 1:
             axes.legend()
     return figure
 
 
-def _logarithmic(axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}" if x >= 1 else f"{x:g}")
-    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
-
-
-STAGES = {  # of a ledger, in the order in which they are paid for: what they are called here, and their colour
-    "autoencoder": ("autoencoder", "#D55E00"),
-    "proxy": ("proxy", "#CC79A7"),
-    "embedding": ("embedding", "#E69F00"),
-    "selection": ("selection", "#009E73"),
-    "loading": ("loading", "#F0E442"),
-    "training": ("training", "#0072B2"),
+STAGES = {  # of a ledger, in the order in which they are paid for
+    "autoencoder": "#D55E00", "proxy": "#CC79A7", "embedding": "#E69F00",
+    "selection": "#009E73", "loading": "#F0E442", "training": "#0072B2",
 }
 
 
@@ -250,15 +236,16 @@ def ledgers(groups: dict[str, list[Record]]) -> Figure:
 
     Compilation counts with its stage; evaluation does not count.
     """
+
+    def spent(run: Record, stage: str) -> float:
+        return sum(line["seconds"] for line in run.ledger if line["stage"].split()[0] == stage)
+
     with _figure(figsize=(8.5, 0.36 * len(groups) + 1.3)) as (figure, axes):
         left = np.zeros(len(groups))
-        for stage, (label, colour) in STAGES.items():
-            seconds = [
-                np.mean([sum(x["seconds"] for x in run.ledger if x["stage"].split()[0] == stage) for run in runs])
-                for runs in groups.values()
-            ]
+        for stage, colour in STAGES.items():
+            seconds = [np.mean([spent(run, stage) for run in runs]) for runs in groups.values()]
             if any(seconds):
-                axes.barh(range(len(groups)), seconds, left=left, color=colour, label=label, height=0.7)
+                axes.barh(range(len(groups)), seconds, left=left, color=colour, label=stage, height=0.7)
             left += seconds
         axes.set_yticks(range(len(groups)), list(groups))
         axes.invert_yaxis()
@@ -273,16 +260,14 @@ def front(full: dict[str, list[Record]], others: dict[str, list[Record]]) -> Fig
     full runs, and for every other recipe a dot for each run and its mean with the 95 % interval of the accuracy.
     """
     with _figure(figsize=(8.5, 6)) as (figure, axes):
-        points = sorted(
-            (np.mean([total(run) for run in runs]), 100 * accuracies(runs).mean()) for runs in full.values()
-        )
+        points = sorted((np.mean([*map(total, runs)]), 100 * accuracies(runs).mean()) for runs in full.values())
         axes.plot(*zip(*points, strict=True), "-o", color=COLOURS[ALL], label="all the data, short to full", zorder=3)
         spare = [colour for name, colour in COLOURS.items() if name != ALL]
         marks = zip(itertools.cycle(spare), itertools.cycle("osD^vP"), strict=True)
         for (name, runs), (colour, marker) in zip(others.items(), marks, strict=False):
-            seconds, interval = [total(run) for run in runs], Interval.of(100 * accuracies(runs))
-            look = {"color": colour, "marker": marker}
-            axes.plot(seconds, 100 * accuracies(runs), linestyle="", markersize=4, alpha=0.5, **look)
+            seconds, values, look = [*map(total, runs)], 100 * accuracies(runs), {"color": colour, "marker": marker}
+            interval = Interval.of(values)
+            axes.plot(seconds, values, linestyle="", markersize=4, alpha=0.5, **look)
             spread = interval.half if np.isfinite(interval.half) else None
             axes.errorbar(np.mean(seconds), interval.mean, spread, capsize=3, markersize=9, label=name, **look)
         _logarithmic(axes)
@@ -295,26 +280,26 @@ def arms(groups: dict[str, list[Record]], marks: dict[str, float] | None = None)
     """Show the final test accuracy of each arm: a dot for each seed, the mean and its 95 % interval; `marks` are the
     paper's own numbers, name to fraction. A name is a selector's or any title.
     """
-    marks, titles = marks or {}, [NAMES.get(name, name) for name in groups]
+    marks, titles = marks or {}, {NAMES.get(name, name): name for name in groups}
     with _figure(figsize=(7.5, 0.55 * len(groups) + 1.2)) as (figure, axes):
-        for place, (name, (colour, _)) in enumerate(zip(groups, _looks(titles), strict=True)):
+        for place, (_, name, colour, _) in enumerate(_styled(titles)):
             values = 100 * accuracies(groups[name])
             interval = Interval.of(values)
-            low, high = (interval.mean - interval.half, interval.mean + interval.half)
             if np.isfinite(interval.half):
-                axes.plot([low, high], [place] * 2, color=colour, linewidth=7, alpha=0.25, solid_capstyle="butt")
+                _span(axes, interval, place, color=colour, linewidth=7, alpha=0.25, solid_capstyle="butt")
             axes.plot([interval.mean] * 2, [place - 0.25, place + 0.25], color=colour, linewidth=2.5)
             axes.plot(values, np.full(len(values), place), "o", color=colour, markersize=6, alpha=0.85)
             if name in marks:
-                axes.plot(100 * marks[name], place, marker="D", color="white", markeredgecolor="black", markersize=7)
-        if any(name in groups for name in marks):
-            axes.plot([], [], marker="D", color="white", markeredgecolor="black", linestyle="", label="the paper")
+                _diamond(axes, 100 * marks[name], place, edge="black", face="white", size=7)
+        if marks.keys() & groups.keys():
+            _diamond(axes, edge="black", face="white", size=6)
             axes.legend(loc="best")
-        axes.set_yticks(range(len(groups)), titles)
-        axes.set_xlabel("test accuracy (%); dots: seeds, bar: mean with 95 % interval")
-        axes.set_ylim(len(groups) - 0.5, -0.5)
-        axes.grid(axis="y", visible=False)
+        _rows(axes, titles, "test accuracy (%); dots: seeds, bar: mean with 95 % interval")
     return figure
+
+
+def _span(axes, interval: Interval, place: float, **look) -> None:
+    axes.plot([interval.mean - interval.half, interval.mean + interval.half], [place] * 2, **look)
 
 
 def gaps(rows: dict[str, Interval], x: str) -> Figure:
@@ -324,18 +309,14 @@ def gaps(rows: dict[str, Interval], x: str) -> Figure:
     all of its interval lies on one side of zero; a single run has no interval.
     """
     with _figure(figsize=(8, 0.34 * len(rows) + 1.1)) as (figure, axes):
-        axes.axvline(0, color="#777777", linewidth=1)
+        axes.axvline(0, color=GREY, linewidth=1)
         colour = COLOURS["top_activations"]
         for place, interval in enumerate(rows.values()):
-            mean, half = 100 * interval.mean, 100 * interval.half
-            if np.isfinite(half):
-                axes.plot([mean - half, mean + half], [place] * 2, color=colour)
+            if np.isfinite(interval.half):
+                _span(axes, Interval(100 * interval.mean, 100 * interval.half, interval.n), place, color=colour)
             face = interval.verdict(colour, colour, "white")
-            axes.plot(mean, place, "o", color=colour, markerfacecolor=face, markersize=7)
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlabel(x)
-        axes.grid(axis="y", visible=False)
+            axes.plot(100 * interval.mean, place, "o", color=colour, markerfacecolor=face, markersize=7)
+        _rows(axes, rows, x)
     return figure
 
 
@@ -349,11 +330,10 @@ def splits(groups: dict[str, dict[int, list[Record]]], marks: dict[str, dict[int
         for number, (name, runs) in enumerate(groups.items()):
             shift = 1.2 * (number - (len(groups) - 1) / 2)  # side by side, so that no dot hides another
             _means(axes, [split + (shift if split else 0) for split in runs], runs.values(), name)
-            diamond = {"markerfacecolor": "none", "markeredgecolor": COLOURS[name], "markersize": 7}  # a dot shows
-            for split, accuracy in (marks or {}).get(name, {}).items():
-                axes.plot(split + (shift if split else 0), 100 * accuracy, "D", **diamond)
+            for split, accuracy in (marks or {}).get(name, {}).items():  # hollow, so that a dot shows
+                _diamond(axes, split + (shift if split else 0), 100 * accuracy, edge=COLOURS[name], size=7)
         if marks:
-            axes.plot([], [], "D", color="white", markeredgecolor="black", label="the paper")
+            _diamond(axes, edge="black", face="white", size=6)
         axes.set(xlabel="steps on the subset first (% of all steps)", ylabel="final test accuracy (%)")
         axes.legend(loc="lower left")
     return figure
@@ -371,8 +351,8 @@ def kept(groups: dict[str, dict[int, list[Record]]], images: int, full: Sequence
             shift = 1.06 ** (number - (len(groups) - 1) / 2)  # side by side on a logarithmic axis
             _means(axes, [100 * keep / images * shift for keep in runs], runs.values(), name)
         if len(full):
-            level = 100 * accuracies(full).mean()
-            axes.axhline(level, color=COLOURS[ALL], linewidth=1.5, linestyle="--", label=NAMES[ALL])
+            look = {"color": COLOURS[ALL], "linewidth": 1.5, "linestyle": "--", "label": NAMES[ALL]}
+            axes.axhline(100 * accuracies(full).mean(), **look)
         axes.set_xscale("log")
         axes.set_xticks(shares, [f"{share:.3g}" for share in shares])
         axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from embsel.lab.records import ALL, Run
+from embsel.lab.records import Run
 from embsel.training import Phase
 
 Choose = Callable[..., np.ndarray]
@@ -59,12 +59,11 @@ PLANS = {plan.__name__: plan for plan in (switch, fresh, grow, sift, prune)}
 
 def phases(spec: Run, count: int, choose: Choose, begin: Callable[[], None] | None = None) -> list[Phase]:
     """Return the phases of `spec`; `begin` is called where all the data comes in."""
-    first = 0 if spec.selector == ALL else round(spec.steps * spec.split / 100)
-    stretches = PLANS[spec.plan](spec, count, choose) if first else []
-    ends = np.linspace(0, first, len(stretches) + 1).round().astype(int)
+    stretches = PLANS[spec.plan](spec, count, choose) if spec.switch else []
+    ends = np.linspace(0, spec.switch, len(stretches) + 1).round().astype(int)
     planned = [Phase(rows, int(steps)) for rows, steps in zip(stretches, np.diff(ends), strict=True)]
-    if spec.steps > first:
-        planned.append(Phase(np.arange(count), spec.steps - first, begin=begin if first else None))
+    if spec.steps > spec.switch:
+        planned.append(Phase(np.arange(count), spec.steps - spec.switch, begin=begin if spec.switch else None))
     return planned
 
 

@@ -14,15 +14,12 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pandas as pd
 from filelock import FileLock
 
 from embsel import selection
 from embsel.errors import InputError, require, unknown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 1  # of a record; a reader skips what a later version wrote
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,36 +28,44 @@ FEEDS = ("device", "host", "encoded")  # where the images of a step come from
 PLANS = ("switch", "fresh", "grow", "sift", "prune")  # how a run goes through its images (`recipes`)
 SCHEDULES = ("constant", "linear", "restart")  # of the learning rate; restart: down to zero by the end of each phase
 NETWORKS = ("paper", "resnet")
-OPTIMIZERS = ("sgd", "adamw")
+PRECISIONS = ("float32", "bfloat16")  # of the network's arithmetic; its weights and the loss are float32 in both
+ALL = "all"  # the selector that selects nothing: every training image, the baseline
 # How the weights are averaged where no constant decay is given: over the last tenth of all steps, or as in the tutorial
 # (`training.TutorialAverage`), anew with each phase and with batch norm's statistics taken again.
 AVERAGES = ("tenth", "tutorial")
-PRECISIONS = ("float32", "bfloat16")  # of the network's arithmetic; its weights and the loss are float32 in both
-ALL = "all"  # the selector that selects nothing: every training image, the baseline
+_NAMED = {"plan": PLANS, "schedule": SCHEDULES, "optimizer": ("sgd", "adamw"), "network": NETWORKS, "feed": FEEDS,
+          "precision": PRECISIONS, "average": AVERAGES, "divide_by": ("deviation", "variance"),
+          "selector": (ALL, *selection.SELECTORS)}  # what a field may say, where that is a name
 _NUMBERS = (int, float, int | None, float | None)
-_MOST = {"seed": math.inf, "split": 100} | dict.fromkeys(("momentum", "averaging", "norm_momentum", "shrink"), 1)
-
-
-def _check(spec, may_be_zero: str = "") -> None:
-    """Refuse a field of another type or a number out of range; make 1 the 1.0 of a float field, for equal keys."""
-    for item in dataclasses.fields(spec):
-        value, limits = getattr(spec, item.name), ""
-        if type(value) is int and item.type in (float, float | None) and abs(value) < 2**53:  # a float holds it
-            value = float(value)
-        elif type(value) is list:  # as JSON has a tuple
-            value = tuple(value)
-        object.__setattr__(spec, item.name, value)
-        good = isinstance(value, item.type) and isinstance(value, bool) == (item.type is bool)
-        if item.type in _NUMBERS:
-            most = math.inf if item.name == may_be_zero else _MOST.get(item.name)
-            limits = {None: ", above 0 and finite", math.inf: ", at least 0"}.get(most, f", from 0 to {most}")
-            good = good and (value is None or (0 < value < math.inf if most is None else 0 <= value <= most))
-        wanted = getattr(item.type, "__name__", item.type)
-        require(good, f"{type(spec).__name__}.{item.name} must be of type {wanted}{limits}, not {value!r}.")
 
 
 class Spec:
     """What can be carried out: an autoencoder, pixels' components, ready-made vectors, a run."""
+
+    # The largest value of the numbers that may be zero; the others must be above it.
+    _most = {"seed": math.inf, "split": 100} | dict.fromkeys(("momentum", "averaging", "norm_momentum", "shrink"), 1)
+
+    def __post_init__(self):
+        """Refuse a field of another type, a number out of range or a name that is not known; make 1 the 1.0 of a float
+        field, for equal keys.
+        """
+        for item in dataclasses.fields(self):
+            value, limits = getattr(self, item.name), ""
+            if type(value) is int and item.type in (float, float | None) and abs(value) < 2**53:  # a float holds it
+                value = float(value)
+            elif type(value) is list:  # as JSON has a tuple
+                value = tuple(value)
+            object.__setattr__(self, item.name, value)
+            good = isinstance(value, item.type) and isinstance(value, bool) == (item.type is bool)
+            if item.type in _NUMBERS:
+                most = self._most.get(item.name)
+                limits = {None: ", above 0 and finite", math.inf: ", at least 0"}.get(most, f", from 0 to {most}")
+                good = good and (value is None or (0 < value < math.inf if most is None else 0 <= value <= most))
+            wanted = getattr(item.type, "__name__", item.type)
+            require(good, f"{type(self).__name__}.{item.name} must be of type {wanted}{limits}, not {value!r}.")
+        for name, known in _NAMED.items():
+            if getattr(self, name, known[0]) not in known:
+                raise unknown("way to standardise" if name == "divide_by" else name, getattr(self, name), known)
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,10 @@ class Autoencoder(Spec):
     final: str | None = "relu"
     seed: int = 0
     average: str = "tenth"
+    _most = Spec._most | {"steps": math.inf}
 
     def __post_init__(self):
-        _check(self, may_be_zero="steps")
-        if self.average not in AVERAGES:
-            raise unknown("average", self.average, AVERAGES)
+        super().__post_init__()
         good = len(self.widths) == 3 and all(type(width) is int and width > 0 for width in self.widths)
         require(good, f"Autoencoder.widths must be three whole numbers of at least 1, not {self.widths!r}.")
 
@@ -94,9 +98,6 @@ class Pixels(Spec):
     dataset: str
     components: int = 216
     seed: int = 0
-
-    def __post_init__(self):
-        _check(self)
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,6 @@ class Vectors(Spec):
     digest: str
     elements: int
     seed: int = 0
-
-    def __post_init__(self):
-        _check(self)
 
 
 @dataclass(frozen=True)
@@ -161,29 +159,24 @@ class Run(Spec):
     average: str = "tenth"
     marks: tuple = ()
 
+    @property
+    def switch(self) -> int:
+        """The steps on a subset, after which all the data comes in."""
+        return 0 if self.selector == ALL else round(self.steps * self.split / 100)
+
     def __post_init__(self):
-        _check(self)
+        super().__post_init__()
         good = all(type(mark) is int and mark > 0 for mark in self.marks)
         require(good, f"Run.marks must be whole numbers of steps, at least 1, not {self.marks!r}.")
-        for kind, name, known in (("way to standardise", self.divide_by, ("deviation", "variance")),
-                                  ("feed", self.feed, FEEDS),
-                                  ("plan", self.plan, PLANS),
-                                  ("schedule", self.schedule, SCHEDULES),
-                                  ("optimizer", self.optimizer, OPTIMIZERS),
-                                  ("network", self.network, NETWORKS),
-                                  ("precision", self.precision, PRECISIONS),
-                                  ("average", self.average, AVERAGES),
-                                  ("selector", self.selector, (ALL, *selection.SELECTORS))):
-            if name not in known:
-                raise unknown(kind, name, known)
-        if isinstance(self.embedding, Run):
-            require(self.embedding.proxy, "Run.embedding may be a Run that keeps its class probabilities: proxy=True.")
+        source, name = self.embedding, repr(self.selector)
+        good = not isinstance(source, Run) or source.proxy
+        require(good, "Run.embedding may be a Run that keeps its class probabilities: proxy=True.")
         if self.selector == ALL:
             idle = self.plan == "switch" and self.shrink is None
             require(idle, "A Run on all the data has no subset to begin with: it takes neither a plan nor shrink.")
             return
-        require(self.keep, f"The selector {self.selector!r} needs the number of images to keep: give Run.keep.")
-        needs, source, name = selection.SELECTORS[self.selector].needs, self.embedding, repr(self.selector)
+        require(self.keep, f"The selector {name} needs the number of images to keep: give Run.keep.")
+        needs = selection.SELECTORS[self.selector].needs
         if self.plan == "prune":  # it chooses by the class probabilities of the very network that it trains
             require(needs == "proxy", f"The plan 'prune' chooses by class probabilities, and {name} does not.")
             require(source is None, "The plan 'prune' asks the network that it trains: leave Run.embedding None.")
@@ -199,7 +192,12 @@ def key(spec: Spec) -> str:
 
     Leaving them out lets a later version add a field without renaming what is recorded.
     """
-    return hashlib.sha256(json.dumps(spec, default=_lean, sort_keys=True).encode()).hexdigest()[:12]
+
+    def lean(spec: Spec) -> dict:
+        changed = [item.name for item in dataclasses.fields(spec) if getattr(spec, item.name) != item.default]
+        return {"kind": type(spec).__name__} | {name: getattr(spec, name) for name in changed}
+
+    return hashlib.sha256(json.dumps(spec, default=lean, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def beginning(spec: Spec) -> Run | None:
@@ -216,15 +214,9 @@ def beginning(spec: Spec) -> Run | None:
 
 def ends_of_beginning(spec: Run, steps: Iterable[int]) -> list[int]:
     """Return those of `steps` that are of the beginning of `spec` and at which it is evaluated, in ascending order."""
-    last = spec.steps if spec.selector == ALL else round(spec.steps * spec.split / 100)
-    marked = {step for step in steps if step in spec.marks or step in (last, spec.steps)}
-    marked |= {step for step in steps if spec.every and step % spec.every == 0}
-    return sorted(step for step in marked if 0 < step <= last)
-
-
-def _lean(spec: Spec) -> dict:
-    values = {item.name: (getattr(spec, item.name), item.default) for item in dataclasses.fields(spec)}
-    return {"kind": type(spec).__name__} | {name: value for name, (value, usual) in values.items() if value != usual}
+    last = spec.steps if spec.selector == ALL else spec.switch
+    marked = {*spec.marks, last} | {step for step in steps if spec.every and step % spec.every == 0}
+    return sorted(step for step in marked.intersection(steps) if 0 < step <= last)
 
 
 @dataclass(frozen=True)
@@ -257,12 +249,11 @@ class Record:
             content = json.loads(line, parse_float=_finite, parse_constant=_finite)
             require(content["version"] <= VERSION, f"record version {content['version']} is of a later embsel")
             members = {"metrics": dict, "ledger": list, "provenance": dict, "curve": dict}
-            rest = {name: content[name] for name in members}
-            wrong = ", ".join(name for name, kind in members.items() if not isinstance(rest[name], kind))
+            wrong = ", ".join(name for name, kind in members.items() if not isinstance(content[name], kind))
             require(not wrong, f"of another type than expected: {wrong}")
-            sound = all(isinstance(line["stage"], str) and line["seconds"] < math.inf for line in rest["ledger"])
+            sound = all(isinstance(line["stage"], str) and line["seconds"] < math.inf for line in content["ledger"])
             require(sound, "a line of the ledger is no stage with its seconds")
-            return cls(_spec(content["spec"], content["kind"]), **rest)
+            return cls(_spec(content["spec"], content["kind"]), **{name: content[name] for name in members})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"it is not a record that can be read ({type(error).__name__}: {error}).") from error
 
@@ -283,12 +274,11 @@ class Record:
 
 def _spec(values: dict, kind: str | None = None) -> Spec:
     """Return the spec with these fields; one inside another has not written down its `kind`, so its fields tell."""
-    values = dict(values)
-    telling = {"selector": "Run", "components": "Pixels", "digest": "Vectors"}
-    kind = kind or next((telling[name] for name in telling if name in values), "Autoencoder")
+    values, telling = dict(values), {"selector": Run, "components": Pixels, "digest": Vectors}
+    guess = next((made for name, made in telling.items() if name in values), Autoencoder)
     if values.get("embedding"):
         values["embedding"] = _spec(values["embedding"])
-    return {made.__name__: made for made in (Run, Pixels, Vectors, Autoencoder)}[kind](**values)
+    return {made.__name__: made for made in (guess, Autoencoder, *telling.values())}[kind or guess.__name__](**values)
 
 
 def _finite(number: str) -> float:
@@ -300,17 +290,15 @@ def _finite(number: str) -> float:
 class Store:
     """Records in `folder`, one JSON line each, one file per profile; nothing in it is ever changed.
 
-    Safe against being killed in mid-line (the torn line is skipped, said, and left where it is) and against two
-    writers.
+    Safe against two writers and against being killed in mid-line: the torn line is skipped, said, and left there.
     """
 
     def __init__(self, folder: Path | str = RESULTS):
         self.folder = Path(folder)
 
     def records(self) -> dict[str, Record]:
-        """Return all whole records by key, in the order they were written; warn about each line that is none.
-
-        Raises `InputError` for a file that cannot be read.
+        """Return all whole records by key, in the order they were written; warn about each line that is none, and raise
+        `InputError` for a file that cannot be read.
         """
         found = {}
         for file in sorted(self.folder.glob("*.jsonl")):
@@ -345,19 +333,16 @@ class Store:
         return self.folder / f"{profile}.jsonl"
 
     def append(self, record: Record) -> bool:
-        """Write `record` to the disk and return True; return False if its key is there already.
-
-        On a full disk the file stays as it was. Raises `InputError` if the folder cannot be written to, the profile
-        cannot be the name of a file, or a number in the record is NaN or infinite.
+        """Write `record` to the disk and return True; return False if its key is there already. On a full disk the file
+        stays as it was. `InputError` as of `writing`, `file` and `Record.to_json`.
         """
         path = self.file(record.provenance.get("profile"))
         with self.writing():
             if key(record.spec) in self.records():
                 return False
-            line = record.to_json().encode() + b"\n"
-            if path.exists() and path.read_bytes()[-1:] not in (b"", b"\n"):
-                line = b"\n" + line  # ends a killed writer's torn line, so that it takes no whole one along
-            size = path.stat().st_size if path.exists() else 0
+            before = path.read_bytes() if path.exists() else b""
+            torn = before[-1:] not in (b"", b"\n")  # a killed writer's line is ended: it takes no whole one along
+            line = b"\n" * torn + record.to_json().encode() + b"\n"
             try:
                 with open(path, "ab") as file:
                     file.write(line)
@@ -365,7 +350,7 @@ class Store:
                     os.fsync(file.fileno())
             except OSError:
                 with contextlib.suppress(OSError):
-                    os.truncate(path, size)
+                    os.truncate(path, len(before))
                 raise
         return True
 
@@ -373,12 +358,11 @@ class Store:
 def describe(record: Record) -> str:
     """Return one line on a record: what it was, what came out and the seconds it took."""
     spec, metrics = record.spec, record.metrics
+    what, result = type(spec).__name__.lower(), "not trained"
     if isinstance(spec, Run):
         what, result = f"{spec.selector} {spec.split}/{100 - spec.split}", f"accuracy {metrics['test_accuracy']:.3f}"
     elif getattr(spec, "steps", 0):
         what, result = f"autoencoder, {spec.steps} steps", f"loss {metrics['loss']:.4f}"
-    else:
-        what, result = type(spec).__name__.lower(), "not trained"
     return f"{what}, seed {spec.seed}: {result}, {record.seconds():.0f} s"
 
 
@@ -388,28 +372,24 @@ def find(records: Iterable[Record], **wanted) -> list[Record]:
     return [record for record in records if wanted.items() <= (record.provenance | vars(record.spec)).items()]
 
 
-def table(records: Iterable[Record]) -> "pd.DataFrame":
+def table(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row for each record, indexed by its key: the fields of its spec (of its `embedding` the key), each
     number that was measured, the seconds of each stage of its ledger as `seconds: STAGE`, and where it was made.
     """
-    import pandas as pd
-
     rows = {}
     for record in records:
-        spec, where = vars(record.spec) | {"fingerprint": record.spec.dataset}, record.provenance
+        spec = vars(record.spec) | {"fingerprint": record.spec.dataset}
         if spec.get("embedding"):
             spec["embedding"] = key(spec["embedding"])
         measured = {name: value for name, value in record.metrics.items() if not isinstance(value, list)}
         stages = {f"seconds: {line['stage']}": line["seconds"] for line in record.ledger}
-        named = {name: where.get(name) for name in ("dataset", "profile", "hardware", "backend", "commit")}
+        where = {name: record.provenance.get(name) for name in ("dataset", "profile", "hardware", "backend", "commit")}
         kind = {"kind": type(record.spec).__name__, "quiet": record.quiet}
-        rows[key(record.spec)] = kind | spec | measured | stages | named
+        rows[key(record.spec)] = kind | spec | measured | stages | where
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def curves(records: Iterable[Record]) -> "pd.DataFrame":
+def curves(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row for each evaluation of each record, with its `key`: the step, the seconds, what was measured."""
-    import pandas as pd
-
     parts = [pd.DataFrame(record.curve).assign(key=key(record.spec)) for record in records if record.curve]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["key", "step"])

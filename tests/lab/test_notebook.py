@@ -1,17 +1,17 @@
 """What every chapter uses: its setting, code as it stands in the module, tables, answers to exercises."""
 
-import contextlib
 import functools
 
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from IPython.display import Markdown
 from markdown_it import MarkdownIt
 
-from embsel import data, images, models, training
+from embsel import data, images, training
 from embsel.errors import InputError
-from embsel.lab import notebook, records, report, suites
+from embsel.lab import notebook, profiles, records, report
 from embsel.lab.records import Autoencoder, Record, Store, key
 from embsel.scale import topk
 
@@ -22,75 +22,33 @@ def rendered(shown):
     return BeautifulSoup(MarkdownIt("commonmark").enable("table").render(shown.data), "html.parser")
 
 
-# --- setting ---
-
-
-@pytest.fixture
-def loaded(monkeypatch):
-    """Loads nothing: the dataset of a setting is then the name that was asked for."""
+@pytest.mark.parametrize(("environment", "arguments", "profile", "source"), [
+    ({"EMBSEL_PROFILE": "laptop"}, (), "laptop", "cifar10"),
+    ({"EMBSEL_PROFILE": "paper", "EMBSEL_DATA": "mnist"}, (None, None), "paper", "mnist"),
+    ({"EMBSEL_DATA": "mnist"}, (None, "cifar100"), "tiny", "cifar100"),
+    ({"EMBSEL_PROFILE": "paper", "EMBSEL_DATA": "mnist"}, ("tiny", "shapes"), "tiny", "shapes"),
+    ({"EMBSEL_PROFILE": "", "EMBSEL_DATA": ""}, (), "tiny", "shapes"),  # as make sets them without a value
+])  # fmt: skip
+def test_arguments_win_over_the_environment(monkeypatch, environment, arguments, profile, source):
     monkeypatch.setattr(data, "load", lambda source: source)
-    monkeypatch.delenv("EMBSEL_PROFILE", raising=False)
-    monkeypatch.delenv("EMBSEL_DATA", raising=False)
-    return monkeypatch
+    for name in ("EMBSEL_PROFILE", "EMBSEL_DATA"):
+        monkeypatch.setenv(name, environment.get(name, ""))
+    assert notebook.setting(*arguments) == (profiles.PROFILES[profile], source)
+    monkeypatch.setenv("EMBSEL_PROFILE", "Tiny")
+    for wrong in ((), ("Tiny",)):
+        with pytest.raises(InputError, match="profile named 'Tiny'"):
+            notebook.setting(*wrong)
 
 
-@pytest.mark.parametrize(
-    ("environment", "arguments", "profile", "source"),
-    [
-        ({"EMBSEL_PROFILE": "laptop"}, (), "laptop", "cifar10"),
-        ({"EMBSEL_PROFILE": "paper", "EMBSEL_DATA": "mnist"}, (None, None), "paper", "mnist"),
-        ({"EMBSEL_PROFILE": "paper"}, ("laptop",), "laptop", "cifar10"),
-        ({"EMBSEL_DATA": "mnist"}, (None, "cifar100"), "tiny", "cifar100"),
-        ({"EMBSEL_PROFILE": "paper", "EMBSEL_DATA": "mnist"}, ("tiny", "shapes"), "tiny", "shapes"),
-        ({"EMBSEL_PROFILE": "", "EMBSEL_DATA": ""}, (), "tiny", "shapes"),  # as make sets them without a value
-    ],
-)
-def test_arguments_win_over_the_environment(loaded, environment, arguments, profile, source):
-    for name, value in environment.items():
-        loaded.setenv(name, value)
-    assert notebook.setting(*arguments) == (suites.PROFILES[profile], source)
-
-
-def test_a_setting_holds_a_dataset(tmp_path):
-    small = data.shapes(train=40, test=10)
-    np.savez(tmp_path / "small.npz", **{name: getattr(small, name) for name in data.ARRAYS})
-    sizes, dataset = notebook.setting("tiny", str(tmp_path / "small.npz"))
-    assert sizes.name == "tiny"
-    assert isinstance(dataset, data.Dataset)
-    assert np.array_equal(dataset.train_images, small.train_images)
-
-
-def test_an_unknown_profile_is_refused(loaded):
-    name = "Tiny"
-    with pytest.raises(InputError, match=rf"profile named '{name}'"):
-        notebook.setting(name)
-    loaded.setenv("EMBSEL_PROFILE", name)
-    with pytest.raises(InputError, match=rf"profile named '{name}'"):
-        notebook.setting()
-
-
-# --- source ---
-
-
-@pytest.mark.parametrize("thing", [images.shift_scale, training.Phase, topk.best_of_chunk])
+@pytest.mark.parametrize("thing", [images.shift_scale, training.Phase, topk.best_of_chunk, records.Run])
 def test_the_code_shown_is_the_code_that_stands_there(root, thing):
-    (block,) = rendered(notebook.source(thing)).select("pre > code.language-python")
-    code = block.get_text()
+    first, second = rendered(notebook.source(thing, images.fetcher)).select("pre > code.language-python")
+    code = first.get_text()
     assert code in (root / f"{thing.__module__.replace('.', '/')}.py").read_text(encoding="utf-8")
     assert f"{'class' if isinstance(thing, type) else 'def'} {thing.__name__}" in code
     assert compile(code, "shown", "exec")
-
-
-def test_decorators_are_shown():
-    assert notebook.source(records.Run).data.startswith("```python\n@dataclass(frozen=True)\nclass Run(Spec):")
-
-
-def test_each_thing_has_a_block_of_its_own():
-    things = (models.autoencoder, training.autoencoder_trainer)
-    blocks = rendered(notebook.source(*things)).select("pre > code")
-    assert [block.get_text() for block in blocks] == [
-        rendered(notebook.source(thing)).select_one("code").get_text() for thing in things
-    ]
+    assert second.get_text().startswith("def fetcher")
+    assert code.startswith("@dataclass(frozen=True)\n") or thing is not records.Run
 
 
 def test_what_has_no_code_is_refused():
@@ -110,24 +68,13 @@ def alignment(shown):
 
 
 def test_numbers_stand_to_the_right_with_their_thousands_apart():
-    shown = notebook.table(["name", "steps", "rate", "mixed"], [["a", 40_000, 0.0125, 1], ["b", 7, 1.0, "none"]])
-    assert alignment(shown) == [False, True, True, False]
-    assert cells(shown) == [
-        ["name", "steps", "rate", "mixed"],
-        ["a", "40,000", "0.0125", "1"],
-        ["b", "7", "1.0", "none"],
-    ]
-
-
-def test_numbers_of_numpy_are_numbers():
-    rows = [[np.int64(50_000), np.float32(0.5)], [np.int32(-4_320), np.float64(2)]]
-    shown = notebook.table(["images", "share"], rows)
-    assert alignment(shown) == [True, True]
-    assert cells(shown)[1:] == [["50,000", "0.5"], ["-4,320", "2.0"]]
-
-
-def test_a_truth_is_a_word():
-    assert cells(notebook.table(["there"], [[True], [False]]))[1:] == [["True"], ["False"]]
+    header = ["name", "steps", "rate", "mixed", "there"]
+    rows = [["a", 40_000, np.float64(0.0125), 1, True], ["b", np.int32(-4_320), 1.0, "none", False]]
+    by_pandas = pd.DataFrame([row[1:] for row in rows], index=pd.Index(["a", "b"], name="name"), columns=header[1:])
+    for shown in (notebook.table(header, rows), notebook.table(by_pandas)):
+        assert alignment(shown)[:4] == [False, True, True, False]
+        assert cells(shown) == [header, ["a", "40,000", "0.0125", "1", "True"], ["b", "-4,320", "1.0", "none", "False"]]
+    assert cells(notebook.table(["a", "b"], [])) == [["a", "b"]]
 
 
 def test_no_text_can_break_a_table():
@@ -146,90 +93,63 @@ def test_a_name_from_data_is_no_markdown():
         assert "$" not in notebook.plain(name).replace(r"\$", "")  # a formula is the browser's, not the parser's
 
 
-def test_a_table_without_rows_has_its_header():
-    assert cells(notebook.table(["a", "b"], [])) == [["a", "b"]]
-
-
-def test_sentences_are_a_list():
-    shown = rendered(notebook.sentences(["**One.** 1 | 2", "*Two*"]))
-    assert [item.get_text() for item in shown.select("ul > li")] == ["One. 1 | 2", "Two"]
+def test_sentences_are_a_list_and_places_are_links():
+    shown = rendered(notebook.sentences(["**One.** 1 | 2", notebook.link("07_cost#the-ledger")]))
+    assert [item.get_text() for item in shown.select("ul > li")] == ["One. 1 | 2", "chapter 7"]
+    assert shown.select_one("a")["href"] == "../notebooks/07_cost.html#the-ledger"
     assert notebook.sentences([]).data == ""
 
 
 # --- exercises ---
 
 
-def test_a_right_answer_is_told(capsys):
-    for answer, expected in [
-        (102_464, 102_464),
-        (43.2, 43.200001),
-        (2.35, 2370 / 1000),  # within one part in a hundred
-        (0, 0.0),
-        (np.float32(5), 5),
-        (np.array(5), 5),
-        ((204.8, 2370.4), (204.8, 2370.4)),
-        ([204.8, 2370.4], (204.8, 2370.4)),
-        (np.array([1, 2, 3]), [1, 2, 3]),
-    ]:
-        notebook.check(answer, expected)
-        assert capsys.readouterr().out == "Right.\n", answer
-
-
-def test_a_wrong_answer_is_told_without_a_traceback(capsys):
-    for answer, expected in [
-        (2.3, 2370 / 1000),
-        (-1, 1),
-        (float("nan"), 1),
-        ((1, 2, 3), (1, 2)),  # of another length
-        ([], (1, 2)),
-        ([], 5),  # would agree with everything that it is spread over
-        (5, (5, 5)),
-        ((5, 5), 5),
-        (np.ones((2, 3)), np.ones((3, 2))),
-        ([[1], [1, 2]], (1, 2)),
-        ("five", 5),
-        ((None, 2370.4), (204.8, 2370.4)),
-        ({"steps": 5}, 5),
-        (print, 5),
-    ]:
-        notebook.check(answer, expected)
-        said = capsys.readouterr().out
-        assert said.startswith("Not yet: ")
-        assert str(answer) in said
-
-
-def test_no_answer_is_an_invitation(capsys):
-    notebook.check(None, np.arange(3))
+@pytest.mark.parametrize(("answer", "expected", "right"), [
+    (43.2, 43.200001, True),
+    (2.35, 2370 / 1000, True),  # within one part in a hundred
+    (2.3, 2370 / 1000, False),
+    (0, 0.0, True),
+    (np.array(5), 5, True),
+    ([204.8, 2370.4], (204.8, 2370.4), True),
+    (np.array([1, 2, 3]), [1, 2, 3], True),
+    (float("nan"), 1, False),
+    ((1, 2, 3), (1, 2), False),  # of another length
+    ([], 5, False),  # would agree with everything that it is spread over
+    (5, (5, 5), False),
+    (np.ones((2, 3)), np.ones((3, 2)), False),
+    ([[1], [1, 2]], (1, 2), False),
+    ("five", 5, False),
+    ((None, 2370.4), (204.8, 2370.4), False),
+    ({"steps": 5}, 5, False),
+    (print, 5, False),
+])  # fmt: skip
+def test_an_answer_is_told_right_or_not_yet_without_a_traceback(answer, expected, right, capsys):
+    notebook.check(answer, expected)
+    assert capsys.readouterr().out == ("Right.\n" if right else f"Not yet: {answer} is not it.\n")
+    notebook.check(None, expected)
     assert capsys.readouterr().out.startswith("Your turn")
 
 
 # --- pictures of a record ---
 
 
-def test_pictures_are_found_by_the_key_of_their_record(tmp_path):
+def test_pictures_are_found_by_the_key_of_their_record_and_nothing_in_them_is_run(tmp_path):
     record = Record(Autoencoder("0123456789ab", 10, 8), {"loss": 0.1}, [], {"profile": "tiny"})
     with pytest.raises(InputError, match=rf"pictures of this record .* {key(record.spec)}\.npz is missing"):
         notebook.pictures_of(record, Store(tmp_path))
+    file = tmp_path / "pictures" / f"{key(record.spec)}.npz"
+    file.parent.mkdir()
     kept = {"inputs": np.zeros((2, 4, 4, 3), "uint8"), "codes": np.ones((2, 6), "float16")}
-    (tmp_path / "pictures").mkdir()
-    np.savez(tmp_path / "pictures" / f"{key(record.spec)}.npz", **kept)
+    np.savez(file, **kept)
     found = notebook.pictures_of(record, Store(tmp_path))
     assert found.keys() == kept.keys()
     assert all(np.array_equal(found[name], kept[name]) and found[name].dtype == kept[name].dtype for name in kept)
-
-
-def test_pictures_are_read_without_running_what_is_in_them(tmp_path):
-    record = Record(Autoencoder("0123456789ab", 10, 8), {"loss": 0.1}, [], {"profile": "tiny"})
-    (tmp_path / "pictures").mkdir()
-    with contextlib.closing(open(tmp_path / "pictures" / f"{key(record.spec)}.npz", "wb")) as file:
-        np.savez(file, inputs=np.array([{"an": "object"}], dtype=object))
+    np.savez(file, inputs=np.array([{"an": "object"}], dtype=object))
     with pytest.raises(ValueError, match="allow_pickle"):
         notebook.pictures_of(record, Store(tmp_path))
 
 
 def test_the_committed_pictures_are_whole():
-    encoders = report.autoencoders(report.recorded())
-    shown = [record for record in encoders if record.spec.seed == 0]
+    shown = [record for record in report.autoencoders(report.recorded()) if record.spec.seed == 0]
     assert shown, "chapters 2 and 3 show one"
     for record in shown:
         pictures = notebook.pictures_of(record)
