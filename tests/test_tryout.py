@@ -285,7 +285,7 @@ def test_the_verdict_says_what_choosing_cost_and_how_it_was_measured():
     *_, cost, _, last = tryout.verdict(made_up_arms(0.05, 0.05))
     assert cost == ("Choosing cost 5.5 s (autoencoder 5.0 s, selection 0.5 s), and a training 3.0 s. All arms train "
                     "for the same steps, so choosing saves no time by itself.")  # fmt: skip
-    assert last.startswith("Measured on 100,000,000 test images, of which one is 1e-06 points, after 200 steps of 64 im")
+    assert last.startswith("Measured on 100,000,000 test images, of which one is 1e-06 points, after 200 steps of 64")
     assert "40 of 400 images kept (filter, refill). The intervals cover the seeds of the training and the draw" in last
     *_, cost, _, _ = tryout.verdict(made_up_arms(0.05, 0.05, ledger=(("given", 0.0), ("selection", 0.5))))
     assert cost.startswith("Choosing cost 0.5 s (given 0.0 s, selection 0.5 s)")
@@ -461,7 +461,7 @@ def chapter(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("source", "why"), [
-    ("too_much = 1\nraise MemoryError('no room.')", "which begins with 'too_much = 1', failed: MemoryError: no room. The"),
+    ("a = 1\nraise MemoryError('no room.')", "notebook, which begins with 'a = 1', failed: MemoryError: no room. The"),
     pytest.param("import os\nos._exit(1)", "The notebook could not be run (DeadKernelError: ", marks=pytest.mark.long),
 ])  # fmt: skip
 def test_a_chapter_that_fails_is_a_sentence(source, why, chapter, folder, tmp_path, capsys):
