@@ -71,7 +71,7 @@ def test_record_then_status(record, tmp_path, call):
 
     code, said, err = call("status", "--out", out)
     assert (code, len(said), err) == (0, 1 + len(suites.SUITES), [])
-    assert said[0].endswith(": 2 records, 0 min")
+    assert ": 2 records, " in said[0]
     assert f"  pair: 2 recorded, 0 missing, {sum(record.seconds() for record in recorded):,.0f} s" in said
     assert "  filtering: 1 recorded, 6 missing" in "\n".join(said)  # its baseline is one of the two
 

@@ -206,16 +206,15 @@ def test_the_least_and_the_most_that_can_be_kept(keep, selector, tmp_path):
 # --- the report ---
 
 
-def test_the_report_is_the_chapter_without_its_code_and_needs_nothing_else(done, tmp_path):
-    trial = dataclasses.replace(done[0], folder=tmp_path)
-    written = tryout.render(trial, tryout.CHAPTER).read_text("utf-8")
+def test_the_report_is_the_chapter_without_its_code_and_needs_nothing_else(tmp_path):
+    written = tryout.render(tryout.plan(SHAPES, out=tmp_path), tryout.CHAPTER).read_text("utf-8")
     page, words = BeautifulSoup(written, "html.parser"), re.sub('base64,[^"]+', "", written)
     assert page.select("script, link, iframe, object, a") == []
     assert not re.search(r"url\(|http(?!-equiv)", words)
     assert all(image["src"].startswith("data:image/png;base64,") for image in page.select("img"))
     assert [image["alt"].split()[0] for image in page.select("img")] == ["Images", "Bars", "Test"]
     assert page.find("meta", attrs={"name": "viewport"})
-    assert page.title.text == page.h1.text == f"Is selection worth it? {trial.dataset.name}"
+    assert page.title.text == page.h1.text == "Is selection worth it? shapes"
     headings = [heading.text for heading in page.select("h2")]
     assert headings[:2] == ["The verdict", "What was loaded"]
     assert headings[-1] == "Take it home"
