@@ -1,7 +1,6 @@
 """The command line: `python -m embsel record …`, `python -m embsel status` and `python -m embsel try …`."""
 
 import argparse
-import itertools
 import math
 import os
 import sys
@@ -9,11 +8,8 @@ import time
 from pathlib import Path
 
 from embsel import data, selection
-from embsel.errors import InputError, unknown
+from embsel.errors import InputError, require, unknown
 from embsel.lab import profiles, questions, records, report
-
-CHAPTER = records.ROOT / "notebooks" / "09_your_dataset.ipynb"
-REST = "## Embeddings that you already have"  # where the chapter goes on to what is not about the reader's data
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,10 +58,9 @@ def number(word: str) -> int | float:
 def _record(options) -> int:
     if options.nice:
         os.nice(19)
-    sizes = profiles.profile(options.profile)
+    sizes, store = profiles.profile(options.profile), records.Store(options.out)
     if options.suite not in questions.SUITES:  # said before anything is loaded
         raise unknown("suite", options.suite, questions.SUITES)
-    store = records.Store(options.out)
     if store.folder.exists():  # if nothing can be written to it, that is said before a long download
         with store.writing():
             pass
@@ -98,6 +93,12 @@ def _status(options) -> int:
 
 def _try(options) -> int:
     """Check everything at the door, then run the chapter: what is wrong with the input is said before any long work."""
+    try:
+        import nbconvert  # noqa: F401 - makes the report, when all is done
+        import nbformat
+        import papermill
+    except ModuleNotFoundError:
+        raise InputError("`try` runs a notebook and makes a page of it: pip install 'embsel[book]'.") from None
     profile = profiles.profile(options.profile).name
     selection.selector(options.selector)
     choices = {name: getattr(options, name) for name in ("keep", "selector", "seeds", "embeddings", "out")}
@@ -105,38 +106,28 @@ def _try(options) -> int:
     from embsel import tryout  # imports Keras: only where something is trained
 
     trial = tryout.plan(dataset, profile=profile, **choices)
+    missing = f"`try` runs a chapter of the book, and {tryout.CHAPTER} is not there: use a copy of the repository."
+    require(tryout.CHAPTER.exists(), missing)
     with trial.store.writing():
         pass  # if nothing can be written, that is said now
+    done = trial.folder / "notebook.ipynb"
     parameters = choices | {"source": options.data, "profile": profile, "out": str(trial.folder)}
-    trouble = _run_chapter(parameters, trial.folder / "notebook.ipynb")
-    if trouble:
-        print(f"embsel: {trouble}", file=sys.stderr)
-        return 1
-    print("", *tryout.verdict(tryout.recorded(trial)), "", f"The report: {trial.folder / 'report.html'}", sep="\n")
-    return 0
-
-
-def _run_chapter(parameters: dict, done: Path) -> str:
-    """Run chapter 9 up to its report into the notebook `done`; return what went wrong, in a sentence, or ""."""
     try:
-        import nbformat
-        import papermill
-    except ModuleNotFoundError:
-        raise InputError("`try` runs a notebook through papermill: pip install 'embsel[book]'.") from None
-    if not CHAPTER.exists():
-        raise InputError(f"`try` runs a chapter of the book, and {CHAPTER} is not there: use a copy of the repository.")
-    chapter = nbformat.read(CHAPTER, as_version=4)
-    chapter.cells = list(itertools.takewhile(lambda cell: not cell.source.startswith(REST), chapter.cells))
-    try:
-        nbformat.write(chapter, done)
-        papermill.execute_notebook(done, done, parameters, stdout_file=sys.stdout)
+        nbformat.write(tryout.chapter(tryout.CHAPTER), done)
+        inline = ["--InteractiveShellApp.matplotlib=inline"]  # pictures, also where $MPLBACKEND says otherwise
+        papermill.execute_notebook(done, done, parameters, stdout_file=sys.stdout, extra_arguments=inline)
     except papermill.PapermillExecutionError as error:
         begins = error.source.strip().split("\n")[0]
-        why = f"Cell [{error.exec_count}] of the notebook, which begins with {begins!r}, failed"
-        return f"{why}: {error.ename}: {error.evalue.rstrip('.')}. The notebook as far as it ran: {done}"
+        why = f"Cell [{error.exec_count}] of the notebook, which begins with {begins!r}, failed: {error.ename}: "
+        why += error.evalue.rstrip(".")
     except Exception as error:  # the kernel died or never came: each has its own exception
-        return f"The notebook could not be run ({type(error).__name__}: {error}). As far as it ran: {done}"
-    return ""
+        why = f"The notebook could not be run ({type(error).__name__}: {error})"
+    else:
+        said = tryout.verdict(tryout.recorded(trial))
+        print("", *said, "", f"The report: {tryout.render(trial, done)}", sep="\n")
+        return 0
+    print(f"embsel: {why}. The notebook as far as it ran: {done}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

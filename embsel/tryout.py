@@ -3,8 +3,7 @@
 Chapter 9 goes through these functions one by one, and `python -m embsel try` runs that chapter on a folder.
 """
 
-import contextlib
-import csv
+import itertools
 import numbers
 import os
 import re
@@ -13,16 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
 
-from embsel import data, onepage, selection
-from embsel.errors import InputError, require, whole
+from embsel import data, selection
+from embsel.errors import require, whole
 from embsel.files import replacing, write_npy
-from embsel.lab import compare, experiments, plots, profiles, report
+from embsel.lab import compare, experiments, plots, profiles
 from embsel.lab.compare import NAMES, Interval
-from embsel.lab.records import ALL, Record, Run, Spec, Store, key
-from embsel.onepage import text
+from embsel.lab.records import ALL, ROOT, Record, Run, Spec, Store
 
 Arms = dict[str, list[Record]]  # the runs of each arm by its selector's name, in the order of `specs`
 AGAINST = {
@@ -30,14 +29,15 @@ AGAINST = {
     "stratified_random": "a random subset in which each class has its share",
     ALL: "all the data",
 }
-FEWER = ("top_activations_drop", "top_activations_keep")  # what they do with duplicates leaves fewer different images
 TRAINING = ("training", "loading", "evaluation")  # the stages of a run that are not part of choosing
-MOST = 20  # classes that a figure or a table shows
+MOST = 20  # classes that the table shows
 LINES = """import numpy
 rows = numpy.load("subset.npy")
 
 import pandas
 table = pandas.read_csv("subset.csv", dtype={"class": str}, keep_default_na=False)"""
+CHAPTER, TEMPLATE = ROOT / "notebooks" / "09_your_dataset.ipynb", ROOT / "notebooks" / "report.html.j2"
+REST = "## Embeddings that you already have"  # where chapter 9 goes on to what is not about the reader's data
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,19 +73,23 @@ def plan(
     """Return the trial of these choices, all of them checked and nothing trained or written yet.
 
     `keep`: a fraction of the training images, or a whole number of them. `profile`: the sizes of the runs; a batch is
-    at most the training set. `selector`: one of `selection.SELECTORS`, neither a draw nor one of `FEWER`. `embeddings`:
-    an array `(N, n)` or an `.npy` file with a row for each training image, instead of an autoencoder. `out`: the
-    folder, by default `_try/NAME-FINGERPRINT`. One embedding serves all seeds. Raises `InputError`.
+    at most the training set. `embeddings`: an array `(N, n)` or an `.npy` file with a row for each training image,
+    instead of an autoencoder; one embedding serves all seeds. `out`: the folder, by default `_try/NAME-FINGERPRINT`.
+    Raises `InputError`, also for a selector that is a rival in every trial.
     """
-    sizes, entry, images = profiles.profile(profile), selection.selector(selector), len(dataset.train_images)
-    require(entry.needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
-    require(selector not in FEWER, f"selector: {selector!r} picks fewer different images than its random rivals, so "
-                                   "that the sizes of the subsets would differ as well; use 'top_activations'.")
-    require(embeddings is None or entry.needs == "embedding",
+    sizes, needs, images = profiles.profile(profile), selection.selector(selector).needs, len(dataset.train_images)
+    require(needs != "nothing", f"selector: {selector!r} is a baseline of every trial; name another selector.")
+    require(selector not in ("top_activations_drop", "top_activations_keep"),
+            f"selector: {selector!r} picks fewer different images than its random rivals, so that the sizes of the "
+            "subsets would differ as well; use 'top_activations'.")
+    require(embeddings is None or needs == "embedding",
             f"selector: {selector!r} chooses by a proxy's class probabilities, not by embeddings: leave them out.")
+    is_whole = isinstance(keep, numbers.Integral) and not isinstance(keep, bool)
+    good = 1 <= keep <= images if is_whole else isinstance(keep, numbers.Real) and 0 < keep < 1
+    require(good, f"keep: expected a fraction between 0 and 1 or a whole number from 1 to {images}, found {keep!r}.")
     sizes = replace(
         sizes,
-        keep=how_many(keep, images),
+        keep=int(keep) if is_whole else max(1, round(keep * images)),
         batch=min(sizes.batch, images),
         curve_images=min(sizes.curve_images, len(dataset.test_images)),
         seeds=tuple(range(whole("seeds", seeds, 1))),
@@ -94,50 +98,38 @@ def plan(
     if embeddings is not None:
         embedding, vectors = experiments.vectors(embeddings, dataset)
     else:
-        embedding = (profiles.proxy if entry.needs == "proxy" else profiles.autoencoder)(sizes, dataset)
+        embedding = (profiles.proxy if needs == "proxy" else profiles.autoencoder)(sizes, dataset)
     name = re.sub(r"[^\w.-]+", "-", dataset.name)[:50].strip("-.") or "data"
     folder = Path(os.path.expanduser(out)) if out else Path("_try", f"{name}-{dataset.fingerprint}")
     return Trial(dataset, sizes, selector, embedding, vectors, folder)
 
 
-def how_many(keep: float, images: int) -> int:
-    """Return how many of so many images `keep` means: a fraction of them, one at least, or a whole number."""
-    is_whole = isinstance(keep, numbers.Integral) and not isinstance(keep, bool)
-    good = 1 <= keep <= images if is_whole else isinstance(keep, numbers.Real) and 0 < keep < 1
-    require(good, f"keep: expected a fraction between 0 and 1 or a whole number from 1 to {images}, found {keep!r}.")
-    return int(keep) if is_whole else max(1, round(keep * images))
-
-
 def specs(trial: Trial) -> dict[str, list[Run]]:
     """Return the runs of the four arms, one for each seed: all with the same steps, and pairs where seeds are equal."""
-
-    def run(name: str, seed: int) -> Run:
-        if name == ALL:
-            return profiles.baseline(trial.sizes, trial.dataset, seed=seed)
-        source = trial.embedding if name == trial.selector else None
-        return profiles.subset_run(trial.sizes, trial.dataset, name, seed, embedding=source)
-
-    names = (ALL, "random_subset", "stratified_random", trial.selector)
-    return {name: [run(name, seed) for seed in trial.sizes.seeds] for name in names}
+    arms = {ALL: [profiles.baseline(trial.sizes, trial.dataset, seed=seed) for seed in trial.sizes.seeds]}
+    for name in ("random_subset", "stratified_random", trial.selector):
+        chosen = {"selector": name, "keep": trial.sizes.keep, "embedding": None}
+        if name == trial.selector:
+            chosen["embedding"] = trial.embedding
+        arms[name] = [replace(run, **chosen) for run in arms[ALL]]
+    return arms
 
 
 def carry_out(trial: Trial, say: Callable[[str], None] = print) -> Arms:
     """Train and record what is not recorded in the trial's folder yet, seed by seed, and return all runs by arm."""
     if trial.vectors is not None:
         experiments.given(trial.vectors, trial.dataset, trial.store, trial.sizes.name)
-    by_seed = zip(*specs(trial).values(), strict=True)
-    wanted = [trial.embedding, *(run for runs in by_seed for run in runs)]
+    wanted = [trial.embedding, *itertools.chain(*zip(*specs(trial).values(), strict=True))]
     experiments.record(wanted, trial.dataset, trial.store, trial.sizes.name, say=say)
     return recorded(trial)
 
 
 def recorded(trial: Trial) -> Arms:
     """Return the runs that are in the trial's folder, by arm; `InputError` if an arm has none."""
-    have = trial.store.records()
-    arms = {name: [have[key(run)] for run in runs if key(run) in have] for name, runs in specs(trial).items()}
+    have = {record.spec: record for record in trial.store.records().values()}
+    arms = {name: [have[run] for run in runs if run in have] for name, runs in specs(trial).items()}
     missing = ", ".join(repr(NAMES[name]) for name, runs in arms.items() if not runs)
-    if missing:
-        raise InputError(f"{trial.folder}: expected runs of every arm, found none on {missing}. Either they are still "
+    require(not missing, f"{trial.folder}: expected runs of every arm, found none on {missing}. Either they are still "
                          "to be made, or their loss became infinite, which another profile's learning rate may cure.")
     return arms
 
@@ -145,8 +137,8 @@ def recorded(trial: Trial) -> Arms:
 def subset(trial: Trial) -> np.ndarray:
     """Return the rows that the selector picks, int64: those that the run of the first seed trained on."""
     known = experiments.embeddings_of(trial.embedding, trial.dataset, trial.store, trial.sizes.name)
-    select = selection.SELECTORS[trial.selector]
-    return select(known, trial.sizes.keep, labels=trial.dataset.train_labels, seed=trial.sizes.seeds[0])
+    labels = trial.dataset.train_labels
+    return selection.SELECTORS[trial.selector](known, trial.sizes.keep, labels=labels, seed=trial.sizes.seeds[0])
 
 
 def difference(first: Sequence[Record], second: Sequence[Record]) -> Interval:
@@ -169,8 +161,7 @@ def verdict(arms: Arms) -> list[str]:
     `arms` has the selector's runs last. The intervals are those of `difference`.
     """
     *_, chosen = arms
-    runs, full = arms[chosen], arms[ALL]
-    gaps = {name: difference(runs, arms[name]) for name in AGAINST}
+    first, gaps = arms[chosen][0], {name: difference(arms[chosen], arms[name]) for name in AGAINST}
     said = []
     for name, gap in gaps.items():
         neither = "selection made no measurable difference"
@@ -178,25 +169,25 @@ def verdict(arms: Arms) -> list[str]:
         word = gap.verdict("selection gained", "selection lost", neither)
         said.append(f"On this data, in this budget, {word} against {AGAINST[name]}: "
                     f"{gap.text(' points', sign=True)} of test accuracy.")
-    spent = costs(runs)
-    choosing = {stage: seconds for stage, seconds in spent.items() if stage not in TRAINING}
+    spent = costs(arms).loc[NAMES[chosen]]
+    choosing = spent.drop([*TRAINING, "total"], errors="ignore")
     parts = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in choosing.items())
-    uncounted = " What the given embeddings cost to make is not counted." if "given" in choosing else ""
-    said.append(f"Choosing cost {sum(choosing.values()):.1f} s ({parts}), and a training {spent['training']:.1f} s. "
+    uncounted = " What the given embeddings cost to make is not counted." * ("given" in choosing)
+    said.append(f"Choosing cost {choosing.sum():.1f} s ({parts}), and a training {spent['training']:.1f} s. "
                 f"All arms train for the same steps, so choosing saves no time by itself.{uncounted}")
-    if min(gap.n for gap in gaps.values()) == 1:
-        said.append("Give it more seeds, five or so, before you decide.")
-    else:
-        said.append(_advice(*gaps.values()))
-    kept, of, count = (runs[0].metrics["kept"], full[0].metrics["kept"], runs[0].metrics["test_images"])
+    said.append(_advice(*gaps.values()))
+    count, full = first.metrics["test_images"], arms[ALL][0]
     said.append(f"Measured on {count:,} test images, of which one is {100 / count:.2g} points, after "
-                f"{full[0].spec.steps:,} steps of {full[0].spec.batch:,} images, with {kept:,} of {of:,} images kept "
-                f"({NAMES[chosen]}). The intervals cover the seeds of the training and the draw of the test images.")
+                f"{full.spec.steps:,} steps of {full.spec.batch:,} images, with {first.metrics['kept']:,} of "
+                f"{full.metrics['kept']:,} images kept ({NAMES[chosen]}). The intervals cover the seeds of the "
+                "training and the draw of the test images.")
     return said
 
 
 def _advice(random: Interval, balanced: Interval, full: Interval) -> str:
     """Return what to do, after the selector's differences from the arms in `AGAINST`."""
+    if min(random.n, balanced.n, full.n) == 1:
+        return "Give it more seeds, five or so, before you decide."
     drawn, shared = (gap.verdict("gained", "lost", "unknown") for gap in (random, balanced))
     if "lost" in (drawn, shared):
         share = "" if drawn == "lost" else ", each class with its share,"
@@ -216,59 +207,41 @@ def _advice(random: Interval, balanced: Interval, full: Interval) -> str:
     return said + " More seeds and more test images make the intervals narrower." * ("cannot tell" in said)
 
 
-def costs(runs: Sequence[Record]) -> dict[str, float]:
-    """Return the mean seconds that a run spends on each stage; compilation counts with the stage that it is for."""
-    seconds = {}
-    for run in runs:
-        for line in run.ledger:
-            stage = line["stage"].split()[0]
-            seconds[stage] = seconds.get(stage, 0.0) + line["seconds"] / len(runs)
-    return seconds
+def costs(arms: Arms) -> pd.DataFrame:
+    """Return the mean seconds of each stage, and in total, in a run of each arm (a row); compilation counts with its
+    stage. The stages are in the order of the last arm's.
+    """
+    lines = [(NAMES[name], line["stage"].split()[0], line["seconds"] / len(runs))
+             for name, runs in reversed(arms.items()) for run in runs for line in run.ledger]
+    table = pd.DataFrame(lines, columns=["trained on", "stage", "seconds"])
+    table = table.pivot_table("seconds", "trained on", "stage", "sum", fill_value=0, sort=False)[::-1]
+    return table.assign(total=table.sum(axis=1)).rename_axis(index=None, columns="trained on")
 
 
-def ledger(arms: Arms) -> list[list[str]]:
-    """Return a table, its header first: the mean seconds of each stage in a run of each arm, and their sum."""
-    spent = {name: costs(runs) for name, runs in arms.items()}
-    *_, chosen = spent
-    rows = [[NAMES[name], *(f"{of[stage]:.1f}" if stage in of else "" for stage in spent[chosen]),
-             f"{sum(of.values()):.1f}"] for name, of in spent.items()]
-    return [["trained on", *(f"{stage} (s)" for stage in spent[chosen]), "total (s)"], *rows]
-
-
-def accuracy(arms: Arms) -> list[list[str]]:
-    """Return a table, its header first: the test accuracy of each arm, and less that of the arms in `AGAINST`.
+def accuracy(arms: Arms) -> pd.DataFrame:
+    """Return the test accuracy of each arm (a row), and what it is less that of the arms in `AGAINST`, as words.
 
     The intervals of the accuracies cover the seeds; those of the differences are the verdict's, see `difference`.
     """
-    rows = [["trained on", "different images", "test accuracy", *(f"minus {NAMES[other]}" for other in AGAINST)]]
-    for name, runs in arms.items():
-        gaps = ["" if name == other else difference(runs, arms[other]).text(" points", sign=True)
-                for other in AGAINST]
-        distinct = f"{runs[0].metrics['distinct']:,}"
-        rows.append([NAMES[name], distinct, Interval.of(compare.accuracies(runs)).text(), *gaps])
-    return rows
+    columns = {"different images": [f"{runs[0].metrics['distinct']:,}" for runs in arms.values()],
+               "test accuracy": [Interval.of(compare.accuracies(runs)).text() for runs in arms.values()]}
+    for other in AGAINST:
+        columns[f"minus {NAMES[other]}"] = [
+            "" if name == other else difference(runs, arms[other]).text(" points", sign=True)
+            for name, runs in arms.items()
+        ]
+    return pd.DataFrame(columns, index=map(NAMES.get, arms)).rename_axis(columns="trained on")
 
 
-def balance(trial: Trial, rows: np.ndarray) -> list[list[str]]:
-    """Return a table, its header first: the images of each class (the largest `MOST`) that are there and are picked."""
-    table, shown = [["class", "training images", "test images", "picked"]], _largest(trial.dataset)
-    labels = (trial.dataset.train_labels, trial.dataset.test_labels, trial.dataset.train_labels[rows])
-    counts = [np.bincount(part, minlength=len(trial.dataset.class_names)) for part in labels]
-    return table + [[trial.dataset.class_names[c], *(f"{count[c]:,}" for count in counts)] for c in shown]
-
-
-def _largest(dataset: data.Dataset) -> np.ndarray:
-    return np.argsort(-np.bincount(dataset.train_labels), kind="stable")[:MOST]
-
-
-def balance_figure(trial: Trial, rows: np.ndarray) -> Figure:
-    """Show how many images of each class are picked, beside a subset in which each class has its share."""
-    dataset, shown = trial.dataset, _largest(trial.dataset)
+def balance(trial: Trial, rows: np.ndarray) -> pd.DataFrame:
+    """Return how many images each class (a row, the `MOST` largest) has, how many are picked, and what its share is."""
+    dataset = trial.dataset
     fair = selection.stratified_random(dataset.train_labels[:, None], len(rows), labels=dataset.train_labels)
-    groups = {trial.selector: rows, "stratified_random": fair}
-    counts = {name: np.bincount(dataset.train_labels[part], minlength=shown.max() + 1) for name, part in groups.items()}
-    names = [dataset.class_names[c].replace("$", r"\$") for c in shown]  # or two of them would begin a formula
-    return plots.class_balance({name: count[shown] for name, count in counts.items()}, names)
+    groups = {"training images": dataset.train_labels, "test images": dataset.test_labels,
+              "picked": dataset.train_labels[rows], NAMES["stratified_random"]: dataset.train_labels[fair]}
+    counts = {name: np.bincount(labels, minlength=len(dataset.class_names)) for name, labels in groups.items()}
+    table = pd.DataFrame(counts, index=dataset.class_names).rename_axis(columns="class")
+    return table.sort_values("training images", ascending=False, kind="stable")[:MOST]
 
 
 def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
@@ -281,51 +254,53 @@ def pictures(trial: Trial, rows: np.ndarray, each: int = 24) -> Figure:
     return plots.pictures(lines, labels)
 
 
-def save(trial: Trial, rows: np.ndarray, arms: Arms, say: Callable[[str], None] = print) -> list[Path]:
-    """Write `report.html`, `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
+def save(trial: Trial, rows: np.ndarray, say: Callable[[str], None] = print) -> list[Path]:
+    """Write `subset.npy` (int64 rows) and `subset.csv` (row, class, file), and return their paths.
 
     Those of an earlier trial in the same folder are replaced, which is said. The table is for programs, and has every
     name as it is: a spreadsheet may take one that begins with `=`, `+`, `-` or `@` for a formula.
     """
-    dataset, files = trial.dataset, [trial.folder / name for name in ("report.html", "subset.npy", "subset.csv")]
+    dataset = trial.dataset
+    files = array, table = [trial.folder / name for name in ("subset.npy", "subset.csv")]
     if any(file.exists() for file in files):
-        say(f"The report and the subset that were in {trial.folder} are replaced; `out` names another folder.")
-    names, report = dataset.train_files or [""] * len(dataset.train_images), page(trial, rows, arms)
-    with trial.store.writing(), contextlib.ExitStack() as stack:  # all three are written before any is replaced
-        parts = [stack.enter_context(replacing(file)) for file in files]
-        parts[0].write_text(report, encoding="utf-8", errors="backslashreplace")
-        write_npy(parts[1], rows)
-        with open(parts[2], "w", newline="", encoding="utf-8", errors="backslashreplace") as target:
-            table = csv.writer(target)
-            table.writerow(("row", "class", "file"))
-            table.writerows((row, dataset.class_names[dataset.train_labels[row]], names[row]) for row in rows.tolist())
+        say(f"The subset that was in {trial.folder} is replaced; `out` names another folder.")
+    classes = [dataset.class_names[label] for label in dataset.train_labels[rows]]
+    names = [dataset.train_files[row] for row in rows] if dataset.train_files else ""
+    lines = pd.DataFrame({"row": rows, "class": classes, "file": names})
+    with trial.store.writing(), replacing(array) as first, replacing(table) as second:  # both, or none
+        write_npy(first, rows)
+        lines.to_csv(second, index=False, lineterminator="\r\n", errors="backslashreplace")
     return files
 
 
-def page(trial: Trial, rows: np.ndarray, arms: Arms) -> str:
-    """Return the report as one HTML file that needs nothing else."""
-    dataset, said, classes = trial.dataset, verdict(arms), len(trial.dataset.class_names)
-    return onepage.page(dataset.name, [
-        text("h1", f"Is selection worth it? {dataset.name}"),
-        *(f"<p>{text('strong', line)}</p>" for line in said[: len(AGAINST)]),
-        *(text("p", line) for line in said[len(AGAINST) :]),
-        text("h2", "Accuracy at the same steps"),
-        onepage.table(accuracy(arms)),
-        text("p", "Differences are between runs of equal seed, and their intervals cover the seeds and the draw of the "
-                  "test images. The intervals of the accuracies, in the table and the figure, cover the seeds alone."),
-        onepage.image(plots.arms(arms), "Test accuracy of each arm: dots for seeds, the mean and its 95 % interval."),
-        text("h2", "What it cost"),
-        onepage.table(ledger(arms)),
-        text("p", "Means over the seeds. One embedding serves all of them, and each is charged the whole of it."),
-        text("h2", "What is picked, and what is left out"),
-        onepage.image(pictures(trial, rows), "Images that are picked above images that are left out."),
-        onepage.image(balance_figure(trial, rows), "How many images of each class are picked."),
-        text("h2", "What was loaded"),
-        text("p", f"{dataset!r}. {dataset.note}"),
-        onepage.table(balance(trial, rows)),
-        text("p", f"Up to {MOST} classes are shown, the largest; there are {classes:,}."),
-        text("h2", "The subset, for other tools"),
-        text("p", f"{len(rows):,} row numbers of training images, in the selector's order, lie beside this page:"),
-        text("pre", LINES),
-        text("p", report.caption([run for runs in arms.values() for run in runs])),
-    ])
+def chapter(file: str | os.PathLike):
+    """Return the notebook of chapter 9 in `file` without what is not about the reader's data."""
+    import nbformat
+
+    found = nbformat.read(file, as_version=4)
+    found.cells = list(itertools.takewhile(lambda cell: not cell.source.startswith(REST), found.cells))
+    return found
+
+
+def render(trial: Trial, file: str | os.PathLike) -> Path:
+    """Write `report.html`, a page that needs nothing else, from the chapter as it was run and saved in `file`.
+
+    It has no code, begins with the cells tagged "verdict" and is without those tagged "not-in-report". An earlier
+    report in the trial's folder is replaced.
+    """
+    from nbconvert import HTMLExporter
+
+    notebook, path = chapter(file), trial.folder / "report.html"
+    notebook.metadata.title = f"Is selection worth it? {trial.dataset.name}"
+    notebook.cells.sort(key=lambda cell: "verdict" not in cell.metadata.get("tags", []))
+    exporter = HTMLExporter(
+        template_name="basic",
+        raw_template=TEMPLATE.read_text("utf-8"),
+        exclude_input=True,
+        exclude_anchor_links=True,
+        config={"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["not-in-report"]}},
+    )
+    page, _ = exporter.from_notebook_node(notebook)
+    with trial.store.writing(), replacing(path) as part:
+        part.write_text(page, "utf-8", errors="backslashreplace")
+    return path

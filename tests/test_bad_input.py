@@ -12,9 +12,8 @@ from embsel import models, selection, training
 from embsel.__main__ import main
 from embsel.data import shapes
 from embsel.errors import InputError
-from embsel.lab import experiments
+from embsel.lab import experiments, parallel
 from embsel.lab.records import ALL, Run, Store, Vectors
-from embsel.lab import parallel
 from embsel.selection import SELECTORS, top_activations
 
 MASK = np.arange(6) % 2 == 0

@@ -51,46 +51,28 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
-def killed(code, *arguments):
-    """Run `code`, which kills itself with -9, in a process of its own."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(records.ROOT)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 # --- a full disk ---
 
 
-def test_a_full_disk_leaves_the_records_as_they_were(tmp_path):
+def test_a_full_disk_leaves_the_records_as_they_were(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     store, file = Store(tmp_path), tmp_path / "tiny.jsonl"
     store.append(a_record(0))
     before = file.read_bytes()
     with full_disk(len(before) + 40), pytest.raises(InputError, match=FULL):
         store.append(a_record(1))
     assert file.read_bytes() == before  # no half line
+    with monkeypatch.context() as patch:
+        patch.setattr(records.os, "fsync", full)  # the disk says so only when it is asked to keep it
+        with pytest.raises(InputError, match=FULL):
+            store.append(a_record(1))
+    assert file.read_bytes() == before
     assert store.append(a_record(1))  # once there is room
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert [record.spec.seed for record in store.records().values()] == [0, 1]
-
-
-def test_a_disk_that_is_full_only_when_it_is_asked_to_keep_leaves_no_half_line(tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(records.os, "fsync", full)
-    with pytest.raises(InputError, match=FULL):
-        Store(tmp_path).append(a_record())
-    assert (tmp_path / "tiny.jsonl").read_bytes() == b""
-
-
-def test_a_full_disk_leaves_no_part_and_the_file_as_it_was(tmp_path):
-    file = tmp_path / "vectors.npy"
-    file.write_bytes(b"finished")
-    with full_disk(100), pytest.raises(OSError, match=r"."), files.replacing(file) as part:
-        np.save(part, np.zeros(1000))
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"finished"]
 
 
 def a_store(path):
@@ -116,14 +98,14 @@ def test_a_full_disk_keeps_the_embeddings_that_are_counted(name, room, tmp_path)
 
 @pytest.mark.parametrize("room", [20, 300])  # for neither of the two, for the mark alone
 def test_a_full_disk_when_a_store_begins_leaves_what_can_be_begun_again(room, tmp_path):
-    out, rows = tmp_path / "vectors.zarr", np.ones((40, 5), "float32")
+    out, rows = tmp_path / "vectors.zarr", np.ones((20, 5), "float32")
     with full_disk(room), pytest.raises(InputError, match="Its first 0 rows are kept"), a_store(out).filling():
         pytest.fail("there was no room")
     store = a_store(out)
     with store.filling():
-        store.append(rows[:20])
-        store.append(rows[20:])
-    assert np.array_equal(store.array()[:], rows)
+        store.append(rows)
+        store.append(rows)
+    assert np.array_equal(store.array()[:], np.ones((40, 5)))
 
 
 @pytest.mark.parametrize("rows", [5, 4_096])  # of the first and the last, np.save says nothing
@@ -152,24 +134,26 @@ def test_a_full_disk_leaves_the_embeddings_of_a_sweep_as_they_were(tmp_path):
 
 
 @pytest.mark.parametrize("large", ["report.html", "subset.npy", "subset.csv"])
-def test_a_full_disk_leaves_report_and_subset_as_they_were(large, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_report_and_subset_as_they_were(large, tmp_path):
     from embsel import tryout
 
     dataset = data.shapes(train=40, test=10)
     names = [f"{'x' * 90 * (large == 'subset.csv')}{number}.png" for number in range(40)]
     trial = tryout.plan(dataclasses.replace(dataset, train_files=names), out=tmp_path)
     rows = np.arange(5 if large == "subset.npy" else 30)  # its head is long, its rows are short
-    monkeypatch.setattr(tryout, "page", lambda *_: "an earlier page")
-    saved = tryout.save(trial, rows[::-1], {}, say=lambda _: None)
-    before = [file.read_bytes() for file in saved]
-    monkeypatch.setattr(tryout, "page", lambda *_: "page " * (1000 if large == "report.html" else 1))
-    room = 1 + max(len(was) for file, was in zip(saved, before, strict=True) if file.name != large)
+    files = [*tryout.save(trial, rows[::-1], say=lambda _: None), tmp_path / "report.html"]
+    files[-1].write_text("an earlier report")
+    before = {file.name: file.read_bytes() for file in files}
+
+    def write():
+        tryout.save(trial, rows, say=lambda _: None) if large != "report.html" else tryout.render(trial, tryout.CHAPTER)
+
+    room = 1 + max(len(was) for name, was in before.items() if name != large)
     with full_disk(room), pytest.raises(InputError, match=FULL):
-        tryout.save(trial, rows, {}, say=lambda _: None)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == sorted(f.name for f in saved)
-    assert [file.read_bytes() for file in saved] == before
-    assert tryout.save(trial, rows, {}, say=lambda _: None) == saved
-    assert np.array_equal(np.load(tmp_path / "subset.npy"), rows)
+        write()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != ".lock"} == before
+    write()  # once there is room
+    assert (tmp_path / large).read_bytes() != before[large]
 
 
 def mounted(folder, commands, code):
@@ -278,16 +262,11 @@ def test_a_disk_that_is_really_read_only_is_read_and_said(tmp_path):
 
 # --- killed ---
 
-KILLED_WITH_THE_LOCK = """
-import os, signal, sys
-from embsel.lab.records import Store
-with Store(sys.argv[1]).writing():
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def test_the_lock_of_a_dead_process_holds_nobody_up(tmp_path):
-    killed(KILLED_WITH_THE_LOCK, tmp_path)
+    code = "import os, sys\nfrom embsel.lab.records import Store\n"
+    code += "with Store(sys.argv[1]).writing(): os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], check=False, cwd=records.ROOT)
+    assert done.returncode == -signal.SIGKILL
     assert (tmp_path / ".lock").exists()
     assert Store(tmp_path).append(a_record())
 
@@ -310,26 +289,22 @@ def test_a_second_process_does_not_write_the_same_embeddings(tmp_path):
     assert a_store(out).done == 40
 
 
-# --- read-only, from the future, interrupted ---
+# --- read-only, interrupted ---
 
 
-def test_a_read_only_store_is_said_before_anything_is_loaded(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("place", "error", "code", "message"), [
+    ((records, "FileLock"), OSError(errno.EROFS, "Read-only file system"), 1,
+     "The folder 'FOLDER' cannot be written to: Read-only file system."),
+    ((data, "load"), KeyboardInterrupt(), 130, "interrupted. What is recorded is kept: the same command goes on from"),
+])  # fmt: skip
+def test_record_that_cannot_begin_says_why_in_a_sentence(place, error, code, message, tmp_path, monkeypatch, capsys):
     def refuse(*_, **__):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr(records, "FileLock", refuse)
-    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data was loaded"))
-    assert main(["record", "--out", str(tmp_path)]) == 1
-    said = capsys.readouterr().err
-    assert said == f"embsel: The folder '{tmp_path}' cannot be written to: Read-only file system.\n"
-
-
-def test_an_interruption_of_record_is_a_sentence(tmp_path, monkeypatch, capsys):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+        raise error
 
     Store(tmp_path).append(a_record())
-    monkeypatch.setattr(data, "load", interrupt)
-    assert main(["record", "--out", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.strip().startswith("embsel: interrupted. What is recorded is kept")
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the data was loaded"))
+    monkeypatch.setattr(*place, refuse)
+    assert main(["record", "--out", str(tmp_path)]) == code
+    [said] = capsys.readouterr().err.strip().splitlines()
+    assert said.startswith("embsel: " + message.replace("FOLDER", str(tmp_path)))
     assert len(Store(tmp_path).records()) == 1

@@ -1,10 +1,20 @@
 """The Colab and Binder buttons: there when the book's address is known, absent when it is not."""
 
 import importlib.util
+import shutil
 import subprocess
 from types import SimpleNamespace
 
 import pytest
+
+ADDRESS = "https://github.com/someone/a-book"
+REMOTES = dict.fromkeys((
+    ADDRESS, f"{ADDRESS}.git", "https://token@github.com/someone/a-book.git/", "git@github.com:someone/a-book.git",
+    "ssh://git@github.com/someone/a-book.git",
+), ADDRESS) | dict.fromkeys((
+    "", "/srv/git/a-book.git", "https://gitlab.com/someone/a-book", "https://notgithub.com/someone/a-book",
+    "https://github.com/someone",
+))  # fmt: skip
 
 
 @pytest.fixture
@@ -15,57 +25,26 @@ def launch(root):
     return module
 
 
-def options(launch, folder):
-    config = SimpleNamespace(
-        html_theme_options={"repository_url": "", "launch_buttons": {"notebook_interface": "jupyterlab"}}
-    )
-    launch.add_buttons(SimpleNamespace(srcdir=folder), config)
-    return config.html_theme_options
-
-
 def test_addresses_on_github_and_others(launch):
-    for remote in (
-        "https://github.com/someone/a-book",
-        "https://github.com/someone/a-book.git",
-        "https://token@github.com/someone/a-book.git/",
-        "git@github.com:someone/a-book.git",
-        "ssh://git@github.com/someone/a-book.git",
-    ):
-        assert launch.from_remote(remote) == "https://github.com/someone/a-book", remote
-    for remote in (
-        "",
-        "/srv/git/a-book.git",
-        "https://gitlab.com/someone/a-book",
-        "https://notgithub.com/someone/a-book",
-        "https://github.com/someone",
-    ):
-        assert launch.from_remote(remote) is None, remote
+    assert {remote: launch.from_remote(remote) for remote in REMOTES} == REMOTES
 
 
-def test_a_workflow_on_github_names_the_repository(launch, monkeypatch, tmp_path):
-    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/a-book")
-    found = options(launch, tmp_path)
-    assert found["repository_url"] == "https://github.com/someone/a-book"
-    assert found["launch_buttons"] == {"notebook_interface": "jupyterlab", **launch.BUTTONS}
-
-
-def test_the_remote_names_the_repository(launch, monkeypatch, tmp_path):
-    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
-    try:
-        subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    except OSError:
-        pytest.skip("git is not installed")
-    subprocess.run(["git", "-C", tmp_path, "remote", "add", "origin", "git@github.com:someone/a-book.git"], check=True)
-    assert options(launch, tmp_path)["repository_url"] == "https://github.com/someone/a-book"
-
-
-def test_without_an_address_there_are_no_buttons(launch, monkeypatch, tmp_path):
+@pytest.mark.parametrize("named", ["by the workflow", "by the remote", ""])
+def test_there_are_buttons_where_the_repository_is_named(named, launch, monkeypatch, tmp_path):
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert options(launch, tmp_path) == {
-        "repository_url": "",
-        "launch_buttons": {"notebook_interface": "jupyterlab"},
-    }
+    if named == "by the workflow":
+        monkeypatch.setenv("GITHUB_REPOSITORY", "someone/a-book")
+    elif named == "by the remote":
+        if not shutil.which("git"):
+            pytest.skip("git is not installed")
+        for command in (["init", "-q"], ["remote", "add", "origin", "git@github.com:someone/a-book.git"]):
+            subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    usual = {"notebook_interface": "jupyterlab"}
+    config = SimpleNamespace(html_theme_options={"repository_url": "", "launch_buttons": dict(usual)})
+    launch.add_buttons(SimpleNamespace(srcdir=tmp_path), config)
+    buttons = usual | launch.BUTTONS if named else usual
+    assert config.html_theme_options == {"repository_url": ADDRESS if named else "", "launch_buttons": buttons}
 
 
 def test_without_git_there_are_no_buttons(launch, monkeypatch, tmp_path):

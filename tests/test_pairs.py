@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -14,18 +15,20 @@ MACHINE_PATH = re.compile(
 )
 
 
+@pytest.fixture(scope="module")
+def executed():
+    """The code cells of each `.ipynb` that have something to execute."""
+    books = {name: nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in NAMES}
+    return {name: [cell for cell in book.cells if cell.cell_type == "code" and cell.source.strip()]
+            for name, book in books.items()}  # fmt: skip
+
+
 def cells(notebook):
     """What both files of a pair must agree on, cell by cell."""
     kept = ("tags", "mystnb")  # of the metadata
     return [
         (cell.cell_type, cell.source.strip(), {key: cell.metadata.get(key) for key in kept}) for cell in notebook.cells
     ]
-
-
-def executed(name):
-    """The code cells of the `.ipynb` that have something to execute."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
-    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def texts(output):
@@ -37,46 +40,31 @@ def texts(output):
             yield str(data)
 
 
-def of_all(check):
-    """What `check` says of each chapter where that is anything: nothing, when all is well."""
-    return {name: said for name in NAMES if (said := check(name))}
+@pytest.mark.parametrize("name", NAMES)
+def test_both_files_hold_the_same_cells(name):
+    source, pair = NOTEBOOKS / f"{name}.md", NOTEBOOKS / f"{name}.ipynb"
+    assert source.exists(), f"{pair.name} has no source: run `jupytext --to md:myst` on it"
+    assert pair.exists(), f"{source.name} was never run: `make notebooks`"
+    source, pair = jupytext.read(source), nbformat.read(pair, as_version=4)
+    nbformat.validate(pair)
+    assert {book.metadata.get("jupytext", {}).get("formats") for book in (source, pair)} == {"ipynb,md:myst"}
+    assert cells(source) == cells(pair), "they differ: `make notebooks` copies the .md and runs it"
 
 
-def test_both_files_hold_the_same_cells():
-    def differ(name):
-        source = NOTEBOOKS / f"{name}.md"
-        pair = source.with_suffix(".ipynb")
-        if not source.exists():
-            return f"{pair.name} has no source: run `jupytext --to md:myst` on it"
-        if not pair.exists():
-            return f"{source.name} was never run: `make notebooks`"
-        source, pair = jupytext.read(source), nbformat.read(pair, as_version=4)
-        if any(one.metadata.get("jupytext", {}).get("formats") != "ipynb,md:myst" for one in (source, pair)):
-            return "the formats of its header are not ipynb,md:myst"
-        return cells(source) != cells(pair) and "they differ: `make notebooks` copies the .md and runs it"
-
-    assert NAMES
-    assert of_all(differ) == {}
+def test_every_cell_was_run_in_order(executed):
+    counts = {name: [cell.execution_count for cell in found] for name, found in executed.items()}
+    assert counts
+    assert counts == {name: [*range(1, len(found) + 1)] for name, found in counts.items()}
 
 
-def test_notebooks_are_valid_and_every_cell_was_run_in_order():
-    def disorder(name):
-        nbformat.validate(nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4))
-        counts = [cell.execution_count for cell in executed(name)]
-        return counts != list(range(1, len(counts) + 1)) and counts
-
-    assert of_all(disorder) == {}
-
-
-def test_outputs_are_fit_to_print():
-    def unfit(name):
-        for cell in executed(name):
-            for output in cell.outputs:
-                if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
-                    yield f"an error is stored after\n{cell.source}\n"
-                if output.get("name") == "stderr":
-                    yield f"log lines are stored after\n{cell.source}\n"
-                for found in filter(None, map(MACHINE_PATH.search, texts(output))):
-                    yield f"a path of somebody's machine, {found[0]}, is stored after\n{cell.source}\n"
-
-    assert of_all(lambda name: list(unfit(name))) == {}
+def test_outputs_are_fit_to_print(executed):
+    unfit = []
+    for cell in (cell for found in executed.values() for cell in found):
+        for output in cell.outputs:
+            if output.output_type == "error" and "raises-exception" not in cell.metadata.get("tags", []):
+                unfit.append(f"an error is stored after\n{cell.source}\n")
+            if output.get("name") == "stderr":
+                unfit.append(f"log lines are stored after\n{cell.source}\n")
+            for found in filter(None, map(MACHINE_PATH.search, texts(output))):
+                unfit.append(f"a path of somebody's machine, {found[0]}, is stored after\n{cell.source}\n")
+    assert unfit == []

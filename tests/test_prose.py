@@ -6,6 +6,7 @@ import re
 import jupytext
 import nbformat
 import pytest
+from made_up import a_ladder
 
 from embsel.lab import ladder, objections, report
 

@@ -7,6 +7,9 @@ import tomllib
 
 import pytest
 import yaml
+from packaging.specifiers import SpecifierSet
+
+import embsel
 
 TOP_LEVEL = {
     ".ci", ".gitattributes", ".github", ".gitignore", ".pre-commit-config.yaml",
@@ -17,49 +20,31 @@ LARGEST = 3_000_000  # bytes
 
 
 @pytest.fixture(scope="module")
-def tracked(root):
-    """The files that git keeps; skips where git or its folder is missing, as in an archive of the sources."""
-    if shutil.which("git") is None or not (root / ".git").exists():
-        pytest.skip("not a git checkout")
-    command = ["git", "-c", f"safe.directory={root}", "-C", root, "ls-files", "-z"]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [name for name in names if name and (root / name).exists()] or pytest.skip("nothing is committed yet")
+def project(root):
+    return tomllib.loads((root / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
 def targets(root):
-    found = re.search(r"^\.PHONY: (.+)$", (root / "Makefile").read_text(), re.MULTILINE)
-    return set(found[1].split())
+    return set(re.search(r"^\.PHONY: (.+)$", (root / "Makefile").read_text(), re.MULTILINE)[1].split())
 
 
-def workflows(root):
-    return sorted((root / ".github" / "workflows").glob("*.yml"))
-
-
-def test_nothing_stands_astray_at_the_top(tracked):
+def test_nothing_is_large_or_stands_astray_at_the_top(root):
+    if shutil.which("git") is None or not (root / ".git").exists():  # as in an archive of the sources
+        pytest.skip("not a git checkout")
+    command = ["git", "-c", f"safe.directory={root}", "-C", root, "ls-files", "-z"]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    tracked = [name for name in names if name and (root / name).exists()] or pytest.skip("nothing is committed yet")
     assert {name.split("/")[0] for name in tracked} == TOP_LEVEL
-
-
-def test_no_file_is_large(root, tracked):
     assert {name for name in tracked if (root / name).stat().st_size > LARGEST} == set()
 
 
-def test_dependencies_are_listed_once(root):
-    conda = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
-    plain = [re.split(r"[=<> ]", entry)[0] for entry in conda if isinstance(entry, str)]
-    (pip,) = [entry["pip"] for entry in conda if isinstance(entry, dict)]
-    assert plain == ["python", "pip"]
-    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", *pip)[1].split(",")
-    with open(root / "pyproject.toml", "rb") as file:
-        assert set(extras) <= set(tomllib.load(file)["project"]["optional-dependencies"])
-
-
-def test_conda_takes_a_python_that_the_package_supports(root):
-    from packaging.specifiers import SpecifierSet
-
-    python = re.search(r"python=([\d.]+)", (root / "environment.yml").read_text())[1]
-    with open(root / "pyproject.toml", "rb") as file:
-        assert python in SpecifierSet(tomllib.load(file)["project"]["requires-python"])
+def test_conda_lists_no_dependency_a_second_time(root, project):
+    python, pip, extra = yaml.safe_load((root / "environment.yml").read_text())["dependencies"]
+    assert (python.split("=")[0], pip) == ("python", "pip")
+    assert python.split("=")[1] in SpecifierSet(project["requires-python"])
+    extras = re.fullmatch(r"-e \.\[([\w,]+)\]", *extra["pip"])[1].split(",")
+    assert set(extras) <= set(project["optional-dependencies"])
 
 
 def test_help_lists_every_target(root, targets):
@@ -70,13 +55,12 @@ def test_help_lists_every_target(root, targets):
 
 
 def test_workflows_call_targets_that_exist(root, targets):
-    assert workflows(root)
-    for path in workflows(root):
-        jobs = yaml.safe_load(path.read_text())["jobs"]
-        commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-        called = {found for command in commands for found in re.findall(r"\bmake ([\w-]+)", command)}
-        assert called, path.name
-        assert called <= targets, path.name
+    called = {}
+    for path in root.glob(".github/workflows/*.yml"):
+        steps = [step for job in yaml.safe_load(path.read_text())["jobs"].values() for step in job["steps"]]
+        called[path.name] = {name for step in steps for name in re.findall(r"\bmake ([\w-]+)", step.get("run", ""))}
+    assert called
+    assert all(names and names <= targets for names in called.values()), called
 
 
 def test_ci_runs_the_command_of_the_readme(root):
@@ -87,26 +71,14 @@ def test_ci_runs_the_command_of_the_readme(root):
 
 
 def test_other_settings_are_valid_yaml(root):
-    for path in [
-        *root.glob(".github/*.yml"),
-        *root.glob(".github/ISSUE_TEMPLATE/*.yml"),
-        root / ".pre-commit-config.yaml",
-    ]:
-        assert yaml.safe_load(path.read_text()), path.name
+    others = [*root.glob(".github/*.yml"), *root.glob(".github/ISSUE_TEMPLATE/*.yml"), root / ".pre-commit-config.yaml"]
+    assert all(yaml.safe_load(path.read_text()) for path in others)
 
 
-def test_the_citation_matches_the_package(root):
+def test_the_citation_matches_the_package_and_the_book(root, project):
     citation = yaml.safe_load((root / "CITATION.cff").read_text())
-    with open(root / "pyproject.toml", "rb") as file:
-        project = tomllib.load(file)["project"]
-    import embsel
-
     assert citation["cff-version"] == "1.2.0"
     assert {"message", "title", "authors"} <= set(citation)
     assert citation["version"] == project["version"] == embsel.__version__
     assert citation["license"] == project["license"]
-
-
-def test_the_book_and_the_citation_share_a_title(root):
-    title = yaml.safe_load((root / "_config.yml").read_text())["title"]
-    assert title == yaml.safe_load((root / "CITATION.cff").read_text())["title"]
+    assert citation["title"] == yaml.safe_load((root / "_config.yml").read_text())["title"]

@@ -12,9 +12,8 @@ import re
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
-from matplotlib.figure import Figure
 
-from embsel import data, onepage, tryout
+from embsel import data, tryout
 from embsel.errors import InputError
 from embsel.lab.records import ALL, Record, Run, Store
 
@@ -77,23 +76,39 @@ def test_a_trial_of_data_of_any_name_stays_in_its_folder(tmp_path, monkeypatch):
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", '=HYPERLINK("http://example.org", "x")', "a,b", "a\nb", "'quoted'"]
 
 
-def test_the_table_of_the_subset_gives_back_every_name_as_it_was(tmp_path, monkeypatch):
+def test_the_table_of_the_subset_gives_back_every_name_as_it_was(tmp_path):
     """Also one that a spreadsheet takes for a formula: another program must find the file by it."""
     images, labels = np.zeros((18, 24, 24, 3), np.uint8), np.arange(18) % 9
     files = [f"{FORMULAS[label]}/{FORMULAS[label]}.png" for label in labels]
     dataset = data.Dataset("d", images, labels, images, labels, FORMULAS, train_files=files)
-    monkeypatch.setattr(tryout, "page", lambda *_: "")
-    *_, table = tryout.save(tryout.plan(dataset, out=tmp_path), np.arange(18), {})
+    _, table = tryout.save(tryout.plan(dataset, out=tmp_path), np.arange(18))
     with open(table, newline="", encoding="utf-8") as file:
         found = [(int(row["row"]), row["class"], row["file"]) for row in csv.DictReader(file)]
     assert found == [(row, FORMULAS[label], files[row]) for row, label in enumerate(labels)]
 
 
-@pytest.mark.parametrize("name", [
-    "</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "&lt;"])
-def test_no_name_becomes_part_of_a_page(name):
-    parts = [onepage.text("p", name), onepage.table([[name], [name]]), onepage.image(Figure((1, 1)), name)]
-    page = BeautifulSoup(onepage.page(name, parts), "html.parser")
-    assert page.select("script, [onerror]") == []
-    assert len(page.select("img")) == 1
-    assert [page.title.text, page.p.text, page.th.text, page.td.text, page.img["alt"]] == [name] * 5
+# --- pages ---
+
+
+HOSTILE = ["</script><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "$body", "{{ 7 * 7 }}", "&lt;"]
+
+
+def test_no_name_becomes_part_of_a_page(tmp_path):
+    import nbformat
+    import pandas as pd
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+    from embsel import tryout
+
+    shown = pd.DataFrame({"count": [1] * len(HOSTILE)}, index=HOSTILE)._repr_html_()
+    outputs = [new_output("display_data", {"text/html": shown}), new_output("stream", name="stdout", text=HOSTILE[1])]
+    nbformat.write(new_notebook(cells=[new_code_cell("HOSTILE", outputs=outputs)]), tmp_path / "notebook.ipynb")
+    for name in HOSTILE:
+        dataset = dataclasses.replace(data.shapes(train=40, test=10), name=name)
+        written = tryout.render(tryout.plan(dataset, out=tmp_path), tmp_path / "notebook.ipynb")
+        page = BeautifulSoup(written.read_text("utf-8"), "html.parser")
+        assert page.select("script, img, [onerror]") == []
+        assert [page.title.text, page.h1.text] == [f"Is selection worth it? {name}"] * 2
+        assert [cell.text for cell in page.select("tbody th")] == HOSTILE
+        assert page.select_one(".output_stdout").text.strip() == HOSTILE[1]
+        assert page.find("meta", content=lambda words: words and words.startswith("default-src 'none'; img-src data:"))
