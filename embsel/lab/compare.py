@@ -67,6 +67,12 @@ def words(values: Iterable[float], unit: str = " %", sign: str = "") -> str:
     return f"{each}{unit} ({'one seed' if len(values) == 1 else 'two seeds'})"
 
 
+def seconds(values: Iterable[float]) -> str:
+    """Return the mean of some seconds with its interval; "nothing" where none is as much as a twentieth of a second."""
+    values = list(values)
+    return Interval.of(values).text(" s", scale=1) if max(values) >= 0.05 else "nothing"
+
+
 def said(difference: Interval, *, than: str = "random") -> str:
     """Return a difference of two arms in words: its interval, and whether it is one."""
     word = difference.verdict(f"better than {than}", f"worse than {than}", f"no difference from {than} could be shown")
@@ -104,6 +110,16 @@ def total(record: Record) -> float:
     return record.seconds() - record.seconds("evaluation")
 
 
+def once(record: Record) -> float:
+    """Return the seconds that a run spends before its training: on an autoencoder or a proxy, and on choosing."""
+    return total(record) - record.seconds("training", "training compilation")
+
+
+def samples(record: Record, *stages: str) -> int:
+    """Return how many images went through a network, or a choice, in the named stages of a run."""
+    return sum(line["samples"] for line in record.ledger if line["stage"] in stages)
+
+
 def pace(record: Record, phase: int) -> float:
     """Return the training steps per second of one phase of a run, read off its curve; NaN where it has no such phase.
 
@@ -139,6 +155,13 @@ def paired(first: Iterable[Record], second: Iterable[Record], measure: Callable 
     a, b = (sorted(record.spec.seed for record in group) for group in (first, second))
     require(found, f"No two runs share a seed: the first have {a}, the second {b}.")
     return Interval.of(list(found.values()), points=True)
+
+
+def measured(arms: dict[Hashable, Sequence[Record]], measures: dict[str, Callable]) -> pd.DataFrame:
+    """Return one row for each run of the `arms`, indexed by `arm` and `seed`, and a column for each of the measures."""
+    rows = {(name, run.spec.seed): [f(run) for f in measures.values()] for name, runs in arms.items() for run in runs}
+    index = pd.MultiIndex.from_tuples(rows, names=["arm", "seed"])
+    return pd.DataFrame(rows.values(), index=index, columns=list(measures))
 
 
 def compare(arms: dict[Hashable, Sequence[Record]], against: Hashable, measure: Callable = accuracy) -> pd.DataFrame:
