@@ -9,11 +9,12 @@ import pytest
 
 from embsel import data
 from embsel.__main__ import main
-from embsel.lab import experiments, records, referee, suites
+from embsel.lab import experiments, profiles, questions, records
+from embsel.lab.questions import QUESTIONS, SUITES, Question
 from embsel.lab.records import ALL, Autoencoder, Record, Run, Store
 
-LEAST = suites.Profile("tiny", "shapes", 2, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
-TINY = suites.PROFILES["tiny"]
+LEAST = profiles.Profile("tiny", "shapes", 2, 8, 0.01, 20, 2, 1, (2, 2, 2), 5, 10, (0,), (50,))
+TINY = profiles.PROFILES["tiny"]
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def small(tmp_path, monkeypatch):
     dataset = data.shapes(train=100, test=20)
     file = tmp_path / "small.npz"
     np.savez(file, **{name: getattr(dataset, name) for name in data.ARRAYS}, class_names=dataset.class_names)
-    monkeypatch.setitem(suites.PROFILES, "tiny", LEAST)
-    monkeypatch.setitem(suites.SUITES, "pair", lambda sizes, d: [suites.baseline(sizes, d, seed=s) for s in (0, 1)])
+    monkeypatch.setitem(profiles.PROFILES, "tiny", LEAST)
+    monkeypatch.setitem(QUESTIONS, "pair", Question("pair", "Warmer?", {ALL: {}, "warmer": {"rate": 0.02}}))
+    monkeypatch.setitem(SUITES, "pair", ("pair",))
     return file
 
 
@@ -70,7 +72,7 @@ def test_record_then_status(record, tmp_path, call):
     assert nothing_is_left(record, "pair", out)
 
     code, said, err = call("status", "--out", out)
-    assert (code, len(said), err) == (0, 1 + len(suites.SUITES), [])
+    assert (code, len(said), err) == (0, 1 + len(SUITES), [])
     assert ": 2 records, " in said[0]
     assert f"  pair: 2 recorded, 0 missing, {sum(record.seconds() for record in recorded):,.0f} s" in said
     assert "  filtering: 1 recorded, 6 missing" in "\n".join(said)  # its baseline is one of the two
@@ -101,9 +103,9 @@ def test_part_two_is_recorded_in_one_command(really, small, record, tmp_path, ca
     least = dataclasses.replace(
         LEAST, steps=20, width=4, embedding_steps=100, embedding_widths=(2, 2, 3), images=100, keeps=(5, 60)
     )
-    monkeypatch.setitem(suites.PROFILES, "tiny", least)
+    monkeypatch.setitem(profiles.PROFILES, "tiny", least)
     dataset, out = data.load(small), tmp_path / "out"
-    asked = set(suites.suite("referee", least, dataset))
+    asked = set(questions.suite("referee", least, dataset))
     carried_out, execute = {}, experiments.execute
 
     def one_of_a_kind(spec, *arguments, **options):
@@ -115,15 +117,15 @@ def test_part_two_is_recorded_in_one_command(really, small, record, tmp_path, ca
         return dataclasses.replace(carried_out[kind], spec=spec)
 
     monkeypatch.setattr(experiments, "execute", one_of_a_kind)
-    assert len(asked) == len(set(suites.suite("referee", TINY, dataset)))
+    assert len(asked) == len(set(questions.suite("referee", TINY, dataset)))
     code, said = record("referee")
     assert code == 0, said
     recorded = Store(out).records().values()
     specs = {record.spec for record in recorded}
-    wanted = set(suites.suite("referee", least, dataset, recorded))
+    wanted = set(questions.suite("referee", least, dataset, recorded))
     assert specs >= wanted >= asked
     assert specs - wanted <= {spec.embedding for spec in wanted if isinstance(spec, Run)}  # made on the way
-    tuned = referee.tuned(least, dataset, recorded)
+    tuned = QUESTIONS["tuned"].runs(least, dataset, recorded)
     assert {run for group in tuned.values() for run in group} <= specs
     assert len(tuned) == 3
     assert len(carried_out) > len(specs) / 3
@@ -135,7 +137,7 @@ def test_part_two_is_recorded_in_one_command(really, small, record, tmp_path, ca
     by_name = dict(line.strip().split(": ") for line in call("status", "--out", out)[1][1:])
     assert by_name["referee"].startswith(f"{len(wanted)} recorded, 0 missing, ")
     whole = {name for name, rest in by_name.items() if " recorded, 0 missing, " in rest}
-    assert whole >= referee.SUITES.keys() - {"other-data"}
+    assert whole >= {"referee", "ablations", *SUITES["referee"]}
     assert not whole & {"splits", "budget", "part-one"}  # those of Part I are another command
 
 
@@ -167,7 +169,7 @@ def test_part_one_goes_on_once_the_budget_is_known(small, record, tmp_path, call
     assert said[-1] == f"The suite 'part-one' is recorded: 38 runs in {out}."
     recorded = Store(out).records().values()
     specs = [record.spec for record in recorded]
-    assert specs == suites.suite("part-one", LEAST, data.load(small), recorded)
+    assert specs == questions.suite("part-one", LEAST, data.load(small), recorded)
     assert {getattr(spec, "budget", None) for spec in specs} == {None, 5.7}
     assert "  part-one: 38 recorded, 0 missing, 380 s" in call("status", "--out", out)[1]
 
@@ -201,7 +203,7 @@ def test_the_environment_names_profile_and_data(small, tmp_path, call, monkeypat
 
 def test_bad_input_is_one_line_and_exit_code_1(small, tmp_path, call, monkeypatch):
     (tmp_path / "other").write_text("a text")
-    monkeypatch.setitem(suites.PROFILES, "laptop", dataclasses.replace(LEAST, keep=101))
+    monkeypatch.setitem(profiles.PROFILES, "laptop", dataclasses.replace(LEAST, keep=101))
     places = {"OTHER": tmp_path / "other", "SMALL": small}
     for arguments, message in [
         ("--suite filtring", "no suite named 'filtring'; did you mean 'filtering' or 'sizing' or 'feeding'?"),
@@ -236,12 +238,12 @@ def test_status_of_an_empty_folder(tmp_path, call):
 
 
 def test_status_says_that_a_suite_waits_for_the_run_it_builds_on(small, tmp_path, call):
-    Store(tmp_path).append(a_record(suites.baseline(LEAST, "d", seed=1)))
+    Store(tmp_path).append(a_record(profiles.baseline(LEAST, "d")))
     suite_lines = call("status", "--out", tmp_path)[1][1:]
     assert "  budget: 0 recorded, more than 1 missing, 0 s" in suite_lines
     assert "  choices: 0 recorded, 6 missing, 0 s" in suite_lines
     assert "  pair: 1 recorded, 1 missing, 60 s" in suite_lines
-    Store(tmp_path).append(dataclasses.replace(a_record(suites.timing(LEAST, "d"), seconds=30), metrics={"kept": 90}))
+    Store(tmp_path).append(dataclasses.replace(a_record(QUESTIONS["timing"].specs(LEAST, "d")[0], seconds=30), metrics={"kept": 90}))
     assert "  budget: 1 recorded, 4 missing, 30 s" in call("status", "--out", tmp_path)[1]
 
 
@@ -265,4 +267,4 @@ def test_as_a_program(tmp_path):
     command = [sys.executable, "-m", "embsel", "record", "--suite", "x", "--out", tmp_path]
     done = subprocess.run(command, cwd=records.ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"embsel: There is no suite named 'x'; known: {', '.join(sorted(suites.SUITES))}.\n"
+    assert done.stderr == f"embsel: There is no suite named 'x'; known: {', '.join(sorted(SUITES))}.\n"

@@ -16,11 +16,11 @@ from PIL import Image
 from embsel import __main__ as command
 from embsel import data, selection, tryout
 from embsel.errors import InputError
-from embsel.lab import experiments, records, suites
+from embsel.lab import experiments, profiles, records
 from embsel.lab.records import ALL, Record, Run, Store, Vectors
 
-TINY = suites.PROFILES["tiny"]
-LEAST = suites.Profile("tiny", "shapes", 2, 64, 0.01, 20, 2, 1, (2, 2, 2), 5, 1000, (0,), (50,))
+TINY = profiles.PROFILES["tiny"]
+LEAST = profiles.Profile("tiny", "shapes", 2, 64, 0.01, 20, 2, 1, (2, 2, 2), 5, 1000, (0,), (50,))
 CLASSES = {'<b>&"': 9, "$007$": 20, "NA": 5}  # a tag, a formula for Matplotlib, a missing value for pandas
 SHAPES = data.shapes(train=40, test=20)
 GIVEN = np.random.default_rng(0).normal(size=(40, 5)).astype("float32")
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
 def _small(tmp_path_factory):
     """The smallest profile there is, and a cache of decoded images that is nobody's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(suites.PROFILES, "tiny", LEAST)
+        patch.setitem(profiles.PROFILES, "tiny", LEAST)
         patch.setenv("EMBSEL_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
 
@@ -100,14 +100,14 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("selector", "make"), [("top_activations", suites.autoencoder), ("margin", suites.proxy)])
+@pytest.mark.parametrize(("selector", "make"), [("top_activations", profiles.autoencoder), ("margin", profiles.proxy)])
 def test_the_arms_differ_in_the_subset_alone(selector, make):
     trial = tryout.plan(SHAPES, selector=selector, seeds=2)
     arms = tryout.specs(trial)
     assert list(arms) == [ALL, "random_subset", "stratified_random", selector]
     for seed, group in enumerate(zip(*arms.values(), strict=True)):
         alike = {dataclasses.replace(run, selector=ALL, keep=None, embedding=None) for run in group}
-        assert alike == {group[0]} == {suites.baseline(trial.sizes, SHAPES, seed=seed)}
+        assert alike == {group[0]} == {profiles.baseline(trial.sizes, SHAPES, seed=seed)}
         assert [(run.selector, run.keep) for run in group] == [(name, None if name == ALL else 4) for name in arms]
         assert [run.embedding for run in group] == [None, None, None, make(trial.sizes, SHAPES)]
 
@@ -485,7 +485,7 @@ def test_an_interruption_is_a_sentence(folder, tmp_path, capsys, monkeypatch):
 @pytest.mark.long
 def test_the_chapter_itself_ends_in_a_report_with_every_name_as_it_is(folder, tmp_path, capsys, monkeypatch):
     """The whole way, through papermill and a kernel of its own, which has the true `tiny` profile."""
-    monkeypatch.setitem(suites.PROFILES, "tiny", TINY)
+    monkeypatch.setitem(profiles.PROFILES, "tiny", TINY)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(records.ROOT), os.environ.get("PYTHONPATH", "")]))
     code, out, err = call(capsys, folder, "--keep", "10", "--seeds", "1", "--out", tmp_path / "out")
     assert (code, err) == (0, [])

@@ -1,12 +1,10 @@
 """Embeddings that need not fit in memory, read in chunks of rows.
 
 A source is a NumPy array or memory map, a Zarr array (or what is sliced like one, as in h5py), a Dask array, or an
-iterable of 2-D chunks: `stream` makes the same of all of them but Dask's, whose blocks stay where they are. Dask is
-imported only where such an array comes.
+iterable of 2-D chunks: `stream` makes the same of all of them. Dask is imported only where such an array comes.
 """
 
 import contextlib
-import itertools
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
@@ -20,7 +18,8 @@ CHUNK_BYTES = 2**27  # read at a time: large beside what a chunk costs to look a
 def kind(source) -> str:
     """What `source` is: "dask", "sliced" by rows as a Zarr array is, "pieces", one chunk after another, or "array".
 
-    What is sliced, as also h5py's datasets, says in `chunks` how many rows, columns ... are stored together, or None.
+    Found without importing any of these. What is sliced, as also h5py's datasets, says in `chunks` how many rows,
+    columns ... are stored together; None means that all rows lie in a line. Rows of numbers in a list are an array.
     """
     if hasattr(source, "__dask_graph__") and hasattr(source, "rechunk"):
         return "dask"
@@ -47,8 +46,8 @@ def _map_under(array: np.ndarray) -> np.memmap | None:
 
 def check_array(shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Raise InputError unless embeddings of this shape and dtype can be selected from."""
-    unknown = any(np.isnan(size) for size in shape)
-    require(not unknown, "embeddings: the Dask array does not know its shape; call its compute_chunk_sizes() first.")
+    known = not any(np.isnan(size) for size in shape)
+    require(known, "embeddings: the Dask array does not know its shape; call its compute_chunk_sizes() first.")
     require(len(shape) == 2 and 0 not in shape, f"embeddings: expected shape (N, n), not empty, found {shape}.")
     require(dtype.kind in "fiu", f"embeddings: expected floating point or integers, found {dtype}.")
 
@@ -75,10 +74,12 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
         good = chunk.ndim == 2 and chunk.shape[1]
         require(good, f"embeddings: expected chunks of shape (rows, n), found {chunk.shape} after {total} rows.")
         check_array((1, chunk.shape[1]), chunk.dtype)
-        n, dtype = first = first or (chunk.shape[1], chunk.dtype)
-        found = f"{chunk.shape[1]} elements of {chunk.dtype} after {total} rows, and {n} elements of {dtype}"
-        alike = (chunk.shape[1], chunk.dtype.kind) == (n, dtype.kind)
-        require(alike, f"embeddings: expected chunks that are alike, found {found} in the first chunk.")
+        first = first or (chunk.shape[1], chunk.dtype)
+        require(
+            (chunk.shape[1], chunk.dtype.kind) == (first[0], first[1].kind),
+            f"embeddings: expected chunks that are alike, found {chunk.shape[1]} elements of {chunk.dtype} after "
+            f"{total} rows, and {first[0]} elements of {first[1]} in the first chunk.",
+        )
         total += len(chunk)
         yield chunk
     require(total, f"embeddings: expected chunks of shape (rows, n), found {'only empty ones' if first else 'none'}.")
@@ -86,13 +87,15 @@ def checked(pieces: Iterable, at_end: Callable[[int], None]) -> Iterator[np.ndar
 
 
 def stream(source, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the rows of a source but Dask's in order: the number of a chunk's first row, and the chunk `(rows, n)`.
+    """Yield the rows of any source in order, as the number of a chunk's first row and the chunk `(rows, n)`.
 
     Chunks hold about CHUNK_BYTES, however small the pieces of the source are, and at least `least` rows; the last may
     hold less. None is empty. A chunk is good until the next is asked for: then a memory map's pages are given back.
     """
     if isinstance(source, Iterator):
         parts = _gathered(source, least)
+    elif kind(source) == "dask":
+        parts = _gathered((block.compute() for block, _ in dask_blocks(source)), least)
     else:
         unit = (getattr(source, "chunks", None) or [1])[0]  # a stored chunk is decoded as a whole; NumPy has no chunks
         row_bytes = source.shape[1] * source.dtype.itemsize
@@ -105,7 +108,8 @@ def stream(source, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
 
 def _sliced(array, step: int) -> Iterator[np.ndarray]:
     for i in range(0, array.shape[0], step):
-        yield (chunk := np.asarray(array[i : i + step]))
+        chunk = np.asarray(array[i : i + step])
+        yield chunk
         release(chunk)
 
 
@@ -125,8 +129,9 @@ def _gathered(pieces: Iterable[np.ndarray], least: int) -> Iterator[np.ndarray]:
 def release(chunk: np.ndarray) -> None:
     """Give back the memory of the map that a chunk is part of, unchanged; does nothing for any other array.
 
-    Without this, what was read of a map counts as the process's memory until something needs the room. A copy-on-write
-    map is left alone, for its changes are nowhere else; so is any map where the system takes no such advice.
+    What was read of a map counts as the process's memory until something needs the room: without this, reading a large
+    map looks like holding it. A copy-on-write map is left alone, for its changes are nowhere else; so is any map where
+    the system takes no such advice.
     """
     mapped = _map_under(chunk)
     if mapped is not None and mapped.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
@@ -139,16 +144,43 @@ def finite_rows(source) -> int:
     if kind(source) == "dask":
         import dask
 
-        dask.compute(*(dask.delayed(check_finite)(*block) for block in dask_blocks(source)))
+        look = dask.delayed(check_finite)
+        dask.compute(*(look(block, offset) for block, offset in dask_blocks(source)))
         return source.shape[0]
     for offset, chunk in stream(source):
         check_finite(chunk, offset)
     return offset + len(chunk)
 
 
+def remaining(source, free: np.ndarray, first: int):
+    """Return the rows of a source where `free` `(N,)` is true, numbered anew, and its elements from `first` on.
+
+    Of a Dask array that is a Dask array, and else what `stream` would give.
+    """
+    if kind(source) != "dask":
+        return _remaining(source, free, first)
+    import dask.array
+
+    array = source.rechunk({1: -1})
+    counts = tuple(int(part.sum()) for part in np.split(free, np.cumsum(array.chunks[0])[:-1]))
+    mask = dask.array.from_array(free[:, None], chunks=(array.chunks[0], 1))  # each block gets its part: a byte a row
+    kept = {"chunks": (counts, (array.shape[1] - first,)), "dtype": array.dtype, "meta": np.empty((0, 0), array.dtype)}
+    return dask.array.map_blocks(lambda block, mask: block[mask[:, 0], first:], array, mask, **kept)
+
+
+def _remaining(source, free: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
+    number = 0
+    for offset, chunk in stream(source):
+        rows = free[offset : offset + len(chunk)]
+        if rows.any():
+            yield number, (chunk if rows.all() else chunk[rows])[:, first:]
+        number += rows.sum()
+
+
 def dask_blocks(array) -> list[tuple]:
     """Return the blocks of rows of a Dask array `(N, n)`, each delayed and with the number of its first row."""
     array = array.rechunk({1: -1})  # a block has all elements
-    blocks, sizes = array.to_delayed().ravel(), array.chunks[0]
-    offsets = itertools.accumulate(sizes[:-1], initial=0)
+    sizes = array.chunks[0]
+    offsets = np.cumsum([0, *sizes[:-1]]).tolist()
+    blocks = array.to_delayed().ravel()
     return [(block, offset) for block, offset, size in zip(blocks, offsets, sizes, strict=True) if size]
