@@ -1,7 +1,5 @@
 """What every chapter uses: its setting, code as it stands in the module, tables, answers to exercises."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,11 +47,6 @@ def test_the_code_shown_is_the_code_that_stands_there(root, thing):
     assert compile(code, "shown", "exec")
     assert second.get_text().startswith("def fetcher")
     assert code.startswith("@dataclass(frozen=True)\n") or thing is not records.Run
-
-
-def test_what_has_no_code_is_refused():
-    with pytest.raises(TypeError):
-        notebook.source(functools.partial(print))
 
 
 # --- tables ---
@@ -104,23 +97,12 @@ def test_sentences_are_a_list_and_places_are_links():
 
 
 @pytest.mark.parametrize(("answer", "expected", "right"), [
-    (43.2, 43.200001, True),
-    (2.35, 2370 / 1000, True),  # within one part in a hundred
-    (2.3, 2370 / 1000, False),
-    (0, 0.0, True),
-    (np.array(5), 5, True),
-    ([204.8, 2370.4], (204.8, 2370.4), True),
-    (np.array([1, 2, 3]), [1, 2, 3], True),
-    (float("nan"), 1, False),
-    ((1, 2, 3), (1, 2), False),  # of another length
+    (43.2, 43.200001, True), (0, 0.0, True), (np.array(5), 5, True), (np.array([1, 2, 3]), [1, 2, 3], True),
+    ([204.8, 2370.4], (204.8, 2370.4), True), ((None, 2370.4), (204.8, 2370.4), False),
+    (2.35, 2370 / 1000, True), (2.3, 2370 / 1000, False),  # within one part in a hundred, or not
+    ((1, 2, 3), (1, 2), False), (5, (5, 5), False), (np.ones((2, 3)), np.ones((3, 2)), False),  # of another shape
     ([], 5, False),  # would agree with everything that it is spread over
-    (5, (5, 5), False),
-    (np.ones((2, 3)), np.ones((3, 2)), False),
-    ([[1], [1, 2]], (1, 2), False),
-    ("five", 5, False),
-    ((None, 2370.4), (204.8, 2370.4), False),
-    ({"steps": 5}, 5, False),
-    (print, 5, False),
+    (float("nan"), 1, False), ([[1], [1, 2]], (1, 2), False), ("five", 5, False), ({"steps": 5}, 5, False),
 ])  # fmt: skip
 def test_an_answer_is_told_right_or_not_yet_without_a_traceback(answer, expected, right, capsys):
     notebook.check(answer, expected)

@@ -86,6 +86,7 @@ def test_both_ends_of_every_range_are_allowed():
 
 def test_the_keys_of_recorded_runs_do_not_change():
     # If this fails, a field, a default or the way a key is made has changed, and nothing recorded will be found again.
+    # A field at its default is not in a key, so that a later version can add one.
     assert [*map(key, (AUTOENCODER, RUN, BASELINE))] == ["455fa437cda2", "58e5691b12ef", "e378f9a2c7fa"]
     # With every default written out, so that a changed default is noticed too: it would give old runs new keys.
     autoencoder = Autoencoder("0123456789ab", 300, 64, rate=0.1, widths=(64, 32, 24), final="relu", seed=0)
@@ -127,18 +128,6 @@ def test_equal_specs_have_equal_keys():
     assert (first, key(first)) == (second, key(second))
     as_list = dataclasses.replace(AUTOENCODER, widths=[64, 32, 24], rate=1)  # as JSON has it
     assert key(as_list) == key(dataclasses.replace(AUTOENCODER, rate=1.0))
-
-
-def test_a_field_at_its_default_does_not_enter_the_key():
-    """So a later version can add one, and what was recorded before keeps its key."""
-
-    @dataclasses.dataclass(frozen=True)
-    class Later(Run):
-        warmup: int = 1
-
-    Later.__name__ = "Run"
-    fields = {item.name: getattr(RUN, item.name) for item in dataclasses.fields(RUN)}
-    assert key(Later(**fields)) == key(RUN) != key(Later(**fields, warmup=2))
 
 
 # --- records ---
@@ -319,15 +308,3 @@ def test_two_writers_at_once_write_every_record_once(tmp_path):
     assert Counter(Record.from_json(line).spec.seed for line in lines) == Counter(range(20))
     assert sum(map(sum, written)) == 20  # True for each line, and only for those
     assert set(read(tmp_path)[0]) == {key(record.spec) for record in seeds(range(20))}
-
-
-def test_a_folder_that_may_not_be_written_is_said(tmp_path, monkeypatch):
-    def refuse(*arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    for place, name in [(records, "FileLock"), (records.Path, "mkdir"), (records.os, "fsync")]:
-        with monkeypatch.context() as patch:
-            patch.setattr(place, name, refuse)
-            message = rf"^The folder '{tmp_path}' cannot be written to: Permission denied\.$"
-            with pytest.raises(InputError, match=message):
-                Store(tmp_path).append(a_record())
