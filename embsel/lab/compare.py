@@ -18,9 +18,10 @@ NAMES = {ALL: "all the data"} | {name: entry.title for name, entry in selection.
 POOLED = "The spread of the differences is pooled over the table; better and worse are said with Holm's correction."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Interval:
-    """A mean with its 95 % confidence interval (Student's t) over `n` runs; the interval is infinite for one run.
+    """A mean with its 95 % confidence interval (Student's t) over `n` runs; the interval is infinite for one run. In
+    a table they sort by their mean.
 
     `p` is the probability of a mean as far from zero by chance, where it is one of several (`pooled`). As text it is in
     percent, or in points with its sign where `points`.

@@ -2,17 +2,17 @@
 
 import html
 import inspect
+import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
 from embsel import data
-from embsel.errors import require
-from embsel.lab import profiles
+        header, rows = list(shown), shown.where(shown.notna(), "").values.tolist()
 from embsel.lab.records import Record, Store, key
 
 
@@ -32,10 +32,12 @@ def source(*objects) -> Markdown:
 
 
 def table(header: Sequence[str] | pd.DataFrame, rows: Sequence[Sequence] = ()) -> Markdown:
-    """Show a table: a header and rows, or a pandas one with its index first; numbers are aligned to the right."""
+    """Show a table: a header and rows, or a pandas one with its index first, where a missing value is an empty cell;
+    numbers are aligned to the right.
+    """
     if isinstance(header, pd.DataFrame):
         shown = header.reset_index().astype(object)
-        header, rows = list(shown), shown.values.tolist()
+        header, rows = list(shown), shown.where(shown.notna(), "").values.tolist()
     right = [all(isinstance(row[i], int | float | np.number) for row in rows) for i in range(len(header))]
     lines = [header, ["---:" if number else "---" for number in right], *rows]
     return Markdown("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))
@@ -55,6 +57,13 @@ def plain(words: str) -> str:
 def sentences(lines: Sequence[str]) -> Markdown:
     """Show sentences as a list."""
     return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def origin(*groups: Iterable[Record], note: str = "") -> Markdown:
+    """Show the line below a table or a figure: where the runs of all its `groups` come from, and a `note`."""
+    runs = list(itertools.chain.from_iterable(groups))
+    line = f"{report.caption(runs)} {note}".strip() if runs else "None of these runs is recorded yet."
+    return sentences([f"*{line}*"])
 
 
 def link(where: str) -> str:

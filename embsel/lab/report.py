@@ -155,7 +155,7 @@ def beginning(record: Record) -> str:
 
 def caption(records: Iterable[Record]) -> str:
     """Return the line that goes with every figure: dataset, profile, hardware, backend, runs and what they cost."""
-    records = list(records)
+    records = list({key(record.spec): record for record in records}.values())  # each once
 
     def all_of(name: str) -> str:
         return ", ".join(dict.fromkeys(str(record.provenance[name]) for record in records))
