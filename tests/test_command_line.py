@@ -84,14 +84,14 @@ def test_the_budget_suite_is_recorded_in_one_command(record, tmp_path, call):
     out = tmp_path / "out"
     code, said = record("budget")
     assert code == 0
-    assert [line[:5] for line in said[1:-1]] == ["[1/1]", "[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+    assert [line[:5] for line in said[1:-1]] == ["[1/1]", "[1/5]", "[2/5]", "[3/5]", "[4/5]", "[5/5]"]
     full, *others = [record for record in Store(out).records().values() if isinstance(record.spec, Run)]
     assert full.spec.budget is None
     budget = 7 / 12.27 * full.seconds("training")
     assert [record.spec.budget for record in others] == [pytest.approx(budget, rel=0.005)] * 4
     assert [record.spec.keep for record in others] == [None, 20, 20, 100]  # not 200 of 100
     assert nothing_is_left(record, "budget", out)
-    assert "  budget: 5 recorded, 0 missing" in "\n".join(call("status", "--out", out)[1])
+    assert "  budget: 6 recorded, 0 missing" in "\n".join(call("status", "--out", out)[1])
 
 
 @pytest.mark.parametrize("really", [False, pytest.param(True, marks=pytest.mark.long)])
@@ -164,23 +164,23 @@ def test_part_one_goes_on_once_the_budget_is_known(small, record, tmp_path, call
     out = tmp_path / "out"
     code, said = record("part-one")
     assert code == 0
-    numbered = [*(f"[{n}/8]" for n in range(1, 9)), *(f"[{n}/30]" for n in range(1, 31))]
+    numbered = [*(f"[{n}/8]" for n in range(1, 9)), *(f"[{n}/31]" for n in range(1, 32))]
     assert [line.split()[0] for line in said[1:-1]] == numbered
-    assert said[-1] == f"The suite 'part-one' is recorded: 38 runs in {out}."
+    assert said[-1] == f"The suite 'part-one' is recorded: 39 runs in {out}."
     recorded = Store(out).records().values()
     specs = [record.spec for record in recorded]
     assert specs == questions.suite("part-one", LEAST, data.load(small), recorded)
     assert {getattr(spec, "budget", None) for spec in specs} == {None, 5.7}
-    assert "  part-one: 38 recorded, 0 missing, 380 s" in call("status", "--out", out)[1]
+    assert "  part-one: 39 recorded, 0 missing, 390 s" in call("status", "--out", out)[1]
 
 
 @pytest.mark.parametrize(("suite", "steps"), [
-    ("budget", [("29", 3), ("30.1", 0)]),  # 10 for the full run, and of the 19 left two runs would be too much
+    ("budget", [("29", 4), ("40.1", 0)]),  # 10 for the full run, and of the 19 left two runs would be too much
     ("pair", [("0", 2), ("0.2", 1), ("1e9", 0)]),  # the first is started, as nothing is known of its length
 ])  # fmt: skip
 def test_the_seconds_are_those_of_the_whole_command(suite, steps, record, tmp_path, ten_seconds_each):
     for seconds, left in steps:
-        count = {"budget": 5, "pair": 2}[suite]
+        count = {"budget": 6, "pair": 2}[suite]
         code, said = record(suite, "--seconds", seconds)
         assert (code, len(Store(tmp_path / "out").records())) == (2 if left else 0, count - left)
         assert not left or said[-1] == f"Stopped in time: {left} of {count} runs are still to be recorded."
@@ -206,7 +206,7 @@ def test_bad_input_is_one_line_and_exit_code_1(small, tmp_path, call, monkeypatc
     monkeypatch.setitem(profiles.PROFILES, "laptop", dataclasses.replace(LEAST, keep=101))
     places = {"OTHER": tmp_path / "other", "SMALL": small}
     for arguments, message in [
-        ("--suite filtring", "no suite named 'filtring'; did you mean 'filtering' or 'sizing' or 'feeding'?"),
+        ("--suite filtring", "no suite named 'filtring'; did you mean 'filtering' or 'timing' or 'sizing'?"),
         ("--suite filtring --data /no/such/place", "no suite named"),  # said before anything is loaded
         ("--profile labtop", "There is no profile named 'labtop'; did you mean 'laptop'?"),
         ("--data shaeps", "no dataset named 'shaeps'; did you mean 'shapes' or 'shapes-20'? No folder or .npz"),
@@ -241,10 +241,11 @@ def test_status_says_that_a_suite_waits_for_the_run_it_builds_on(small, tmp_path
     Store(tmp_path).append(a_record(profiles.baseline(LEAST, "d")))
     suite_lines = call("status", "--out", tmp_path)[1][1:]
     assert "  budget: 0 recorded, more than 1 missing, 0 s" in suite_lines
-    assert "  choices: 0 recorded, 6 missing, 0 s" in suite_lines
+    assert "  choices: 1 recorded, 9 missing, 60 s" in suite_lines
     assert "  pair: 1 recorded, 1 missing, 60 s" in suite_lines
-    Store(tmp_path).append(dataclasses.replace(a_record(QUESTIONS["timing"].specs(LEAST, "d")[0], seconds=30), metrics={"kept": 90}))
-    assert "  budget: 1 recorded, 4 missing, 30 s" in call("status", "--out", tmp_path)[1]
+    timed = a_record(QUESTIONS["timing"].specs(LEAST, "d")[0], seconds=30)
+    Store(tmp_path).append(dataclasses.replace(timed, metrics={"kept": 90}))
+    assert "  budget: 1 recorded, 5 missing, 30 s" in call("status", "--out", tmp_path)[1]
 
 
 def test_status_counts_an_autoencoder_that_runs_share_once(tmp_path, call):

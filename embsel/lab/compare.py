@@ -71,7 +71,7 @@ def words(values: Iterable[float], unit: str = " %", sign: str = "") -> str:
 def seconds(values: Iterable[float]) -> str:
     """Return the mean of some seconds with its interval; "nothing" where none is as much as a twentieth of a second."""
     values = list(values)
-    return Interval.of(values).text(" s", scale=1) if max(values) >= 0.05 else "nothing"
+    return Interval.of(values).text(" s", scale=1) if max(values, default=0) >= 0.05 else "nothing"
 
 
 def said(difference: Interval, *, than: str = "random") -> str:

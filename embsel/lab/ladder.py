@@ -122,7 +122,11 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         said.append(f"*{first}* minus *{second}* is {words(values, ' points', '+')} (the paper: {100 * paper:+.1f})")
     at = rows[rows["step"] == step].groupby("arm")["test_accuracy"]
     levels = ", ".join(f"{arm} {words(at.get_group(arm), ' %')}" for arm in (FILTER, RANDOM, EVERYTHING))
-    return [f"**{size}** ({step:,} steps of {BATCH:,} images) {' and '.join(said)}. Test accuracy: {levels}."]
+    told = f"**{size}** ({step:,} steps of {BATCH:,} images) {' and '.join(said)}. Test accuracy: {levels}."
+    if (first := min(both)) < step:
+        means = [gaps(rows, *pair).set_index("step").loc[first, "interval"].mean for pair in PAPER]
+        told += f" After {first:,} steps the two differences were {' and '.join(f'{100 * m:+.1f}' for m in means)} points."
+    return [told]
 
 
 def _so_far(rows: pd.DataFrame) -> list[str]:

@@ -12,7 +12,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from embsel import data
-        header, rows = list(shown), shown.where(shown.notna(), "").values.tolist()
+from embsel.errors import require
+from embsel.lab import profiles, report
 from embsel.lab.records import Record, Store, key
 
 

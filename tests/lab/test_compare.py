@@ -274,3 +274,24 @@ def test_one_or_two_values_are_told_one_by_one():
     assert compare.words([0.6]) == "60.0 % (one seed)"
     assert compare.words([0.6, 0.62], " points", "+") == "+60.0 and +62.0 points (two seeds)"
     assert compare.words([0.6, 0.62, 0.64]) == Interval.of([0.6, 0.62, 0.64]).text()
+
+
+def test_several_measures_are_a_tidy_table_with_a_row_for_each_run():
+    arms = {"random_subset": arm("random_subset", 0.5, 0.52), "mine": [a_run(ALL, 7, 0.6)]}
+    rows = compare.measured(arms, {"accuracy": compare.accuracy, "in all": compare.total})
+    assert rows.index.tolist() == [("random_subset", 0), ("random_subset", 1), ("mine", 7)]
+    assert rows.groupby("arm")["accuracy"].mean().to_dict() == {"mine": 0.6, "random_subset": pytest.approx(0.51)}
+    assert compare.measured({}, {"accuracy": compare.accuracy}).empty
+
+
+def test_what_is_paid_once_and_on_how_many_images():
+    run = a_run("top_activations")  # 300 s for its autoencoder, 60 s of training
+    assert compare.once(run) == pytest.approx(300)
+    assert compare.samples(run, "training") == 76_800
+    assert compare.samples(run, "autoencoder", "training") == 192_000 + 76_800
+    assert [compare.seconds(values) for values in ([], [0.0])] == ["nothing", "nothing"]
+    assert compare.seconds([2.0, 4.0]) == Interval.of([2.0, 4.0]).text(" s", scale=1)
+
+
+def test_rows_are_sorted_by_their_mean():
+    assert sorted([Interval(0.5, 0.0, 3), Interval(0.2, 0.9, 3)])[0].mean == 0.2

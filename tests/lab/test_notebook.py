@@ -139,3 +139,11 @@ def test_the_committed_pictures_are_whole():
         assert all(pictures[kind].dtype == np.uint8 and pictures[kind].size for kind in kinds)
         assert pictures["codes"].shape == (len(pictures["inputs"]), record.metrics["elements"])
         assert len(pictures["strongest"]) == len(pictures["elements"]) == len(pictures["drawn"]) - 1
+
+
+def test_the_line_below_a_table_tells_of_all_its_runs_once():
+    runs = report.recorded()[:3]
+    shown = notebook.origin(runs[:2], runs[1:], note="And more.").data
+    assert shown == f"- *{report.caption(runs)} And more.*"
+    assert "3 runs" in shown
+    assert notebook.origin([], []).data == "- *None of these runs is recorded yet.*"
