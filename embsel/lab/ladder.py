@@ -125,7 +125,8 @@ def sentences(rows: pd.DataFrame) -> list[str]:
     told = f"**{size}** ({step:,} steps of {BATCH:,} images) {' and '.join(said)}. Test accuracy: {levels}."
     if (first := min(both)) < step:
         means = [gaps(rows, *pair).set_index("step").loc[first, "interval"].mean for pair in PAPER]
-        told += f" After {first:,} steps the two differences were {' and '.join(f'{100 * m:+.1f}' for m in means)} points."
+        both_means = " and ".join(f"{100 * mean:+.1f}" for mean in means)
+        told += f" After {first:,} steps the two differences were {both_means} points."
     return [told]
 
 

@@ -119,6 +119,7 @@ def test_the_sentence_names_the_size_and_no_interval_of_two(records):
     (said,) = ladder.sentences(ladder.table(records))
     assert said.startswith("**At the paper's own size** (10,000 steps of 1,024 images)")
     assert "-10.0 and -10.0 points (two seeds) (the paper: +6.3)" in said
+    assert said.endswith(" After 300 steps the two differences were -0.3 and -0.6 points.")
     assert "±" not in said
     short = [record for record in records if record.spec.steps == 1250]
     (said,) = ladder.sentences(ladder.table(short))

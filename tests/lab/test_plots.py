@@ -123,7 +123,8 @@ def test_every_selector_has_a_name_and_a_colour_of_its_own():
 def drawn(axes, marker=None):
     """The places of each line, `(x, y)`: of those with this marker, or of those without any."""
     lines = [line for line in axes.lines if line.get_marker() == (marker or "None") and np.size(line.get_xdata())]
-    return [tuple(np.ravel(part).astype(float).round(3).tolist() for part in (line.get_xdata(), line.get_ydata())) for line in lines]
+    parts = [(line.get_xdata(), line.get_ydata()) for line in lines]
+    return [tuple(np.ravel(part).astype(float).round(3).tolist() for part in pair) for pair in parts]
 
 
 def legend(figure):
