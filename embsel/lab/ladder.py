@@ -37,7 +37,7 @@ def missing(records: Iterable[Record], *parts: str, data: str = "") -> list[str]
 
 def longest(records: Iterable[Record], split: int = 100, parts: Sequence[str] = PARTS) -> dict[tuple, Record]:
     """Return the longest run of each arm and seed, by those two: all the data, and the runs of that `split`, for which
-    up to its switch the run on the subset alone stands where it is missing. They are of `parts` of `questions.LADDER`.
+    up to its switch the run on the subset alone stands where it is missing. They are of those `parts` of the ladder.
     """
     runs = [run for run in records if getattr(run.spec, "split", None) in (split, 100) and _belongs(run, parts)]
     runs = sorted(runs, key=lambda run: (run.spec.split == split, run.spec.steps))

@@ -115,7 +115,6 @@ def ask(name: str, words: str, arms: Arms | Callable[..., Arms], *rest, **option
 
 
 # What is recorded together: the questions, most valuable first. Every question is a suite of its own, too.
-LADDER = ("P", "S", "R", "A0", "B0", "A1", "C0", "B1", "C1", "D", "E", "F", "G")  # its parts
 SUITES: dict[str, Sequence[str]] = {
     "part-one": ("filtering", "budget", "splits", "suspects", "feeding", "choices", "linear-decoder"),
     "ablations": ("crossed", "conditions", "tuned"),

@@ -179,7 +179,7 @@ def test_an_arm_is_tuned_to_the_rate_that_was_best_once_all_are_known():
 
 def test_an_unknown_suite_is_refused_with_those_that_are():
     with pytest.raises(InputError, match="recipes"):
-        questions.suite("recipies", PAPER, DATA)
+        questions.suite("recipe", PAPER, DATA)
 
 
 # --- what single questions compare ---
