@@ -253,7 +253,7 @@ def test_large_input_needs_little_memory_whatever_the_order_of_its_rows(ascendin
     for source in (x, mapped(x)):
         rows, peak = peak_of(top_activations, source, 800)
         assert rows.tolist() == expected
-        assert peak < x.nbytes / 4  # not even an array of truth values of that shape
+        assert peak < x.nbytes / 3  # an array of truth values of that shape alone would be a quarter
 
 
 def resident(array):
