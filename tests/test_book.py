@@ -5,6 +5,7 @@ import subprocess
 import sys
 from urllib.parse import unquote, urlsplit
 
+import jupytext
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -95,3 +96,15 @@ def test_chapters_open_in_colab_and_binder(root, pages):
             assert f"https://mybinder.org/v2/gh/{ADDRESS}/main?urlpath=lab/tree/{name}.ipynb" in links
         else:
             assert not any("colab.research" in link or "mybinder" in link for link in links), name
+
+
+def test_the_cells_of_the_pages_between_the_chapters_run(root, monkeypatch):
+    """`make book` runs them, and the chapters' tests do not."""
+    monkeypatch.chdir(root / "book")
+    pages = {path.name: jupytext.read(path) for path in sorted(root.glob("book/*.md"))}
+    cells = {name: [cell.source for cell in page.cells if cell.cell_type == "code"] for name, page in pages.items()}
+    assert sum(map(bool, cells.values())) > 4
+    for sources in cells.values():
+        names = {}
+        for source in sources:
+            exec(source, names)
