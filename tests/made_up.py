@@ -4,7 +4,7 @@ import dataclasses
 
 from embsel.lab import profiles
 from embsel.lab.questions import QUESTIONS
-from embsel.lab.records import ALL, Autoencoder, Record
+from embsel.lab.records import ALL, Autoencoder, Record, Run
 from embsel.selection import SELECTORS
 
 DATA = "0123456789ab"
@@ -63,3 +63,14 @@ def a_ladder(*parts):
         place = PLACE | {"profile": "paper", "dataset": "CIFAR-10", "nice": 19}
         found.append(Record(spec, {"test_accuracy": accuracy[-1]}, [], place, curve))
     return found
+
+
+def charged(accuracy, seconds=100.0, seed=0, **metrics):
+    """A run of so many seconds in all, half of them its training, and an evaluation that nobody is charged."""
+    stages = {"selection": 0.2, "training compilation": 0.3, "training": 0.5, "evaluation": 7.0}
+    ledger = [{"stage": stage, "seconds": share * seconds, "samples": 1} for stage, share in stages.items()]
+    return Record(Run("d", ALL, 10, 8, 0.1, seed=seed), {"test_accuracy": accuracy, **metrics}, ledger, {})
+
+
+def charged_runs(*accuracies, **common):
+    return [charged(accuracy, seed=seed, **common) for seed, accuracy in enumerate(accuracies)]

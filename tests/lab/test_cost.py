@@ -4,23 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from made_up import charged as a_run
+from made_up import charged_runs as runs
 
 from embsel.errors import InputError
 from embsel.lab import compare
 from embsel.lab.compare import Interval
 from embsel.lab.cost import LEVEL, SAVING, ahead, moonshot, repaid, reuses, saved, trainings
-from embsel.lab.records import ALL, Record, Run
-
-
-def a_run(accuracy, seconds=100.0, seed=0, **metrics):
-    """A run of so many seconds in all, half of them its training, and an evaluation that nobody is charged."""
-    stages = {"selection": 0.2, "training compilation": 0.3, "training": 0.5, "evaluation": 7.0}
-    ledger = [{"stage": stage, "seconds": share * seconds, "samples": 1} for stage, share in stages.items()]
-    return Record(Run("d", ALL, 10, 8, 0.1, seed=seed), {"test_accuracy": accuracy, **metrics}, ledger, {})
-
-
-def runs(*accuracies, **common):
-    return [a_run(accuracy, seed=seed, **common) for seed, accuracy in enumerate(accuracies)]
+from embsel.lab.records import Record
 
 
 def test_a_total_is_all_but_the_evaluation():
